@@ -1,0 +1,246 @@
+"""L3. What a component is: a description that starts nothing.
+
+Three views of one component, from the least to the most known:
+`ComponentSpec` (the user's words) -> `Group` of `Member`s (planned: addresses, ports, secrets) -> `Running` (a group
+and the means to reach its members). Templates, commands and exports see a Group; conditions, roles and health see a
+Running.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from clusterkit.client import Client
+from clusterkit.model.topology import Build
+from clusterkit.node import Node
+
+
+class Options(BaseModel):
+    """The base of every kind's own options. Field names are the YAML keys; a field's description is its help."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=False, use_attribute_docstrings=True)
+
+
+@dataclass(frozen=True)
+class Port:
+    """A TCP port of every replica. A published one is reachable on loopback of the machine that runs the cluster."""
+
+    number: int
+    publish: bool = True
+
+
+@dataclass(frozen=True)
+class Template:
+    """A file made from a Jinja2 template: `source` below templates/ (or an absolute path)."""
+
+    source: str
+    mode: int = 0o644
+    owner: str = ""
+
+
+@dataclass(frozen=True)
+class Member:
+    """One replica as planned.
+
+    `index` counts from 1; `ports` name -> number inside the node; `host_ports` name -> number on loopback, if published.
+    """
+
+    name: str
+    index: int
+    zone: str
+    address: str
+    ports: Mapping[str, int]
+    host_ports: Mapping[str, int] = field(default_factory=dict)
+
+    def at(self, port: str) -> str:
+        """address:port, as the other nodes reach it."""
+        return f"{self.address}:{self.ports[port]}"
+
+
+@dataclass(frozen=True)
+class Group:
+    """A component as planned. `needs` holds the groups it depends on, by component name."""
+
+    cluster: str
+    name: str
+    kind: str
+    options: Any
+    members: tuple[Member, ...]
+    secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
+    needs: Mapping[str, Group] = field(default_factory=dict, repr=False)
+
+    @property
+    def first(self) -> Member:
+        return self.members[0]
+
+    @property
+    def majority(self) -> int:
+        return len(self.members) // 2 + 1
+
+    def at(self, port: str, separator: str = ",") -> str:
+        """address:port of all members, joined."""
+        return separator.join(member.at(port) for member in self.members)
+
+
+@dataclass(frozen=True)
+class Running:
+    """A component that may be up. `nodes` holds only members whose main process runs now, by member name.
+
+    `timeout` bounds each call to a node, in seconds.
+    """
+
+    group: Group
+    component: Component
+    nodes: Mapping[str, Node]
+    needs: Mapping[str, Running] = field(default_factory=dict)
+    timeout: float = 1.0
+
+    @property
+    def members(self) -> tuple[Member, ...]:
+        return self.group.members
+
+    @property
+    def up(self) -> tuple[Member, ...]:
+        """The members whose main process runs."""
+        return tuple(member for member in self.group.members if member.name in self.nodes)
+
+    def dial(self, member: Member, port: str) -> tuple[str, int]:
+        """Host and port for a client on this machine. Raises: KeyError where the member does not run."""
+        return self.nodes[member.name].dial(member.ports[port])
+
+    def client(self, member: Member) -> Client:
+        """A new client pinned to this member; the caller closes it."""
+        module, _, name = self.component.client.partition(":")
+        made: Client = getattr(importlib.import_module(module), name)(self, member)
+        return made
+
+
+Unready = Mapping[str, str]
+"""node name -> what was last seen that kept it from being ready. Empty: ready."""
+
+Condition = Callable[[Running], Unready]
+"""Looks once, never waits; a failure to connect is an Unready, not an exception."""
+
+
+@dataclass(frozen=True)
+class Role:
+    """What a node says it is now: "leader", "replica"; `detail` in the system's own terms ("term 4, index 120").
+
+    `of` names what it is leader of, where a system has several kinds of role (a stream, a queue); "" is the whole.
+    """
+
+    name: str
+    detail: str = ""
+    of: str = ""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One fact of a health report in the component's own terms: quorum, members, replication."""
+
+    what: str
+    is_ok: bool
+    node: str = ""
+
+
+@dataclass(frozen=True)
+class Claims:
+    """What a user relies on when a write was acknowledged. `weaknesses` are known and named beside a verdict."""
+
+    linearizable: bool = False
+    durable: bool = False
+    converges: bool = False
+    weaknesses: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class LogFormat:
+    """How a component's lines carry their level.
+
+    `level`: a regular expression with a group named "level" (for lines that are not JSON); `words` maps the system's
+    own words to debug, info, warning, error, critical, beside the usual ones; `json_level`: the key in JSON lines.
+    """
+
+    level: str = ""
+    words: Mapping[str, str] = field(default_factory=dict)
+    json_level: str = "level"
+
+
+@dataclass(frozen=True)
+class Bootstrap:
+    """A step done once in a cluster's life, after the start, before readiness. `is_needed` asks the system itself."""
+
+    is_needed: Callable[[Running], bool]
+    run: Callable[[Running], None]
+
+
+def _no_roles(_running: Running) -> Mapping[str, tuple[Role, ...]]:
+    return {}
+
+
+def _no_findings(_running: Running) -> Iterable[Finding]:
+    return ()
+
+
+@dataclass(frozen=True)
+class Component:
+    """How one system is installed, started, judged ready, read and spoken to.
+
+    kind         the word in the topology; the role is playbooks/roles/KIND, templates lie in templates/KIND
+    version      the release this was written for and tested with
+    ports        name -> Port; the first is the one that clients use
+    files        path on the node -> template; rendered at each `up`, part of what decides on a recreate
+    seeds        the same, but put only where no such file is: the system rewrites them itself. They lie below `data`
+    command      the main process, one per node; a function where it depends on the member
+    data         the folder that outlives the container ("" where nothing does)
+    user         who runs the main process ("" is root); must exist in the image
+    secrets      names of passwords, random per cluster
+    exports      what `{{ components.NAME.KEY }}` gives to other components, beside endpoints, addresses, nodes, port
+    depends_on   components that the options name (a sentinel's `watches`)
+    hosts        put the addresses of the component's own members into /etc/hosts
+    ready        all must be empty of Unready; from the quickest to the slowest
+    roles        node name -> roles, the main one first; nodes that do not answer are absent
+    health       the component's own view; may write and read back through the client
+    checks       a module of testinfra checks (functions test_*(host))
+    client       "module:Class", called with (Running, Member); imported when needed
+    image_command the `image:` of a user starts with `command` too, unless this is False (then with its own)
+    build        the Dockerfile that a component's options name, None otherwise
+    packages     packages that a component's options name, installed beside the role's own
+    """
+
+    kind: str
+    version: str
+    summary: str
+    ports: Mapping[str, Port] | Callable[[Any], Mapping[str, Port]]
+    command: Sequence[str] | Callable[[Group, Member], Sequence[str]]
+    options: type[Options] = Options
+    files: Mapping[str, Template] = field(default_factory=dict)
+    seeds: Mapping[str, Template] = field(default_factory=dict)
+    data: str = ""
+    user: str = ""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    secrets: tuple[str, ...] = ()
+    exports: Mapping[str, Callable[[Group], str]] = field(default_factory=dict)
+    depends_on: Callable[[Any], tuple[str, ...]] = lambda _options: ()
+    build: Callable[[Any], Build | None] = lambda _options: None
+    packages: Callable[[Any], tuple[str, ...]] = lambda _options: ()
+    hosts: bool = False
+    ready: tuple[Condition, ...] = ()
+    bootstrap: Bootstrap | None = None
+    roles: Callable[[Running], Mapping[str, tuple[Role, ...]]] = _no_roles
+    health: Callable[[Running], Iterable[Finding]] = _no_findings
+    checks: str = ""
+    client: str = ""
+    claims: Claims = Claims()
+    needs_quorum: bool = False
+    replicas: Literal["any", "odd"] = "any"
+    log: LogFormat = LogFormat()
+    stop_signal: str = "TERM"
+
+    def ports_for(self, options: Any) -> Mapping[str, Port]:
+        return self.ports(options) if callable(self.ports) else self.ports

@@ -1,0 +1,34 @@
+"""L0. Finds playbooks/ and templates/, in a checkout or in an installed wheel; names the folders of a user."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+_PACKAGE = Path(__file__).resolve().parent
+
+
+def _shipped(name: str) -> Path:
+    installed = _PACKAGE / f"_{name}"
+    return installed if installed.is_dir() else _PACKAGE.parent / name
+
+
+def playbooks() -> Path:
+    """The folder with site.yml and roles/."""
+    return _shipped("playbooks")
+
+
+def templates() -> Path:
+    """The folder with one sub-folder of Jinja2 templates per kind."""
+    return _shipped("templates")
+
+
+def cache() -> Path:
+    """What may be lost at any time without harm: locks, build folders. One per user."""
+    home = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    return Path(home) / "clusterkit"
+
+
+def state(topology_file: Path, cluster: str) -> Path:
+    """The folder beside the topology that holds what is convenient, never what is needed."""
+    return topology_file.resolve().parent / ".clusterkit" / cluster
