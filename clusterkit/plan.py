@@ -85,7 +85,7 @@ class NodePlan:
 
 @dataclass(frozen=True)
 class Plan:
-    """A whole cluster, components in the order of the file; `order`: component -> what must be ready before it starts."""
+    """A whole cluster, in the order of the file; `order`: component -> what must be ready before it starts."""
 
     name: str
     topology: Topology

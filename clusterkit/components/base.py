@@ -47,7 +47,7 @@ class Template:
 class Member:
     """One replica as planned.
 
-    `index` counts from 1; `ports` name -> number inside the node; `host_ports` name -> number on loopback, if published.
+    `index` counts from 1; `ports` name -> number inside the node; `host_ports` those published, on loopback.
     """
 
     name: str

@@ -1,0 +1,95 @@
+"""L6. What a provider is: it creates, lists and destroys the nodes of a named cluster, and says what it can do.
+
+`find` and `clusters` ask the runtime or the hosts, never a file of ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+from clusterkit.node import Ability, File, Node, Service, State
+from clusterkit.plan import Allocation, NodePlan
+
+
+@dataclass(frozen=True)
+class NodeRecord:
+    """What the runtime says of one node now. `fingerprint` is the hash of all that the node was made from.
+
+    `runtime_id` names this very container or machine: a recreated node has another. `started_ns` since 1970, 0: never.
+    """
+
+    name: str
+    cluster: str
+    component: str
+    kind: str
+    zone: str
+    index: int
+    address: str
+    host_ports: Mapping[str, int]
+    fingerprint: str
+    runtime_id: str
+    state: State
+    exit_code: int | None = None
+    started_ns: int = 0
+
+
+@dataclass(frozen=True)
+class ClusterRecord:
+    """What the runtime says of a cluster. `source` is the topology file it was made from; `born` names this life of the
+    cluster (changes with every first `up`); nodes in the order of component and index. `leftovers` counts what carries
+    the cluster's label beside nodes and network (volumes)."""
+
+    name: str
+    source: str
+    subnet: str
+    born: str
+    allocation: Allocation | None
+    nodes: tuple[NodeRecord, ...]
+    leftovers: int = 0
+
+
+@dataclass(frozen=True)
+class LogLine:
+    """One line a node printed: `time_ns` (since 1970) as the runtime took it, `text` without the newline."""
+
+    time_ns: int
+    stream: Literal["stdout", "stderr"]
+    text: str
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """A node ready to be made: its plan, the files put in before each start, the seeds put in once, its image."""
+
+    plan: NodePlan
+    files: tuple[File, ...]
+    seeds: tuple[File, ...]
+    image: str
+    fingerprint: str
+    users: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+
+
+class LiveNode(Node, Service, Protocol):
+    """A node that exists."""
+
+
+class Provider(Protocol):
+    """Everything above this line knows nodes only through it."""
+
+    def abilities(self) -> frozenset[Ability]: ...
+
+    def clusters(self) -> tuple[ClusterRecord, ...]: ...
+
+    def find(self, cluster: str) -> ClusterRecord | None: ...
+
+    def node(self, record: NodeRecord) -> LiveNode: ...
+
+    def logs(self, record: NodeRecord, since_ns: int = 0, follow: bool = False) -> Iterator[LogLine]:
+        """All lines in the order written, from the first the process printed; across restarts of the same node.
+
+        `since_ns` leaves out lines written before it. With `follow`, goes on until the node ends (a restart begins a
+        new stream: ask again). Closing the iterator closes the connection.
+        """
+        ...
