@@ -15,7 +15,7 @@ ClusterkitError                    exit 70: a bug, unless a subclass says otherw
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 EXIT_OK = 0
@@ -108,9 +108,20 @@ class Locked(ClusterkitError):
 
 
 class NotReady(ClusterkitError):
-    """Nodes were not healthy before the deadline."""
+    """Nodes were not healthy before the deadline. `unready`: node name -> what was last seen of it."""
 
     exit_code = EXIT_UNHEALTHY
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        unready: Mapping[str, str],
+        mend: str | None = None,
+        evidence: Iterable[str] = (),
+    ) -> None:
+        super().__init__(what, mend=mend, evidence=evidence)
+        self.unready = dict(unready)
 
 
 class CommandFailed(ClusterkitError):

@@ -29,6 +29,12 @@ def cache() -> Path:
     return Path(home) / "clusterkit"
 
 
-def state(topology_file: Path, cluster: str) -> Path:
-    """The folder beside the topology that holds what is convenient, never what is needed."""
-    return topology_file.resolve().parent / ".clusterkit" / cluster
+def state(topology_file: Path | None, cluster: str) -> Path:
+    """The folder beside the topology that holds what is convenient, never what is needed.
+
+    Where the topology's folder is gone or cannot be written to, a folder of the user's cache.
+    """
+    beside = topology_file.resolve().parent if topology_file else None
+    if beside is None or not os.access(beside, os.W_OK):
+        return cache() / "state" / cluster
+    return beside / ".clusterkit" / cluster

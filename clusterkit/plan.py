@@ -77,6 +77,7 @@ class NodePlan:
     cpus: float | None
     memory_bytes: int | None
     stop_signal: str
+    working_dir: str
 
     @property
     def name(self) -> str:
@@ -251,6 +252,7 @@ def _node(
         cpus=spec.cpus,
         memory_bytes=spec.memory.bytes if spec.memory else None,
         stop_signal=component.stop_signal,
+        working_dir=component.working_dir(spec.options),
     )
 
 

@@ -229,6 +229,7 @@ class Component:
     depends_on: Callable[[Any], tuple[str, ...]] = lambda _options: ()
     build: Callable[[Any], Build | None] = lambda _options: None
     packages: Callable[[Any], tuple[str, ...]] = lambda _options: ()
+    working_dir: Callable[[Any], str] = lambda _options: ""
     hosts: bool = False
     ready: tuple[Condition, ...] = ()
     bootstrap: Bootstrap | None = None

@@ -10,14 +10,14 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from clusterkit.node import Ability, File, Node, Service, State
-from clusterkit.plan import Allocation, NodePlan
+from clusterkit.plan import NodePlan
 
 
 @dataclass(frozen=True)
 class NodeRecord:
     """What the runtime says of one node now. `fingerprint` is the hash of all that the node was made from.
 
-    `runtime_id` names this very container or machine: a recreated node has another. `started_ns` since 1970, 0: never.
+    `runtime_id` names this very container or machine: a recreated node has another.
     """
 
     name: str
@@ -32,22 +32,33 @@ class NodeRecord:
     runtime_id: str
     state: State
     exit_code: int | None = None
-    started_ns: int = 0
 
 
 @dataclass(frozen=True)
 class ClusterRecord:
-    """What the runtime says of a cluster. `source` is the topology file it was made from; `born` names this life of the
-    cluster (changes with every first `up`); nodes in the order of component and index. `leftovers` counts what carries
-    the cluster's label beside nodes and network (volumes)."""
+    """What the runtime says of a cluster: nodes in the order of component and index, and how many volumes it has.
+
+    `source` is the topology file it was made from; `born` names this life of the cluster (another at each first `up`).
+    `subnet` and `born` are "" where the network is gone.
+    """
 
     name: str
     source: str
     subnet: str
     born: str
-    allocation: Allocation | None
     nodes: tuple[NodeRecord, ...]
-    leftovers: int = 0
+    volumes: int = 0
+
+    def node(self, name: str) -> NodeRecord | None:
+        return next((record for record in self.nodes if record.name == name), None)
+
+
+@dataclass(frozen=True)
+class Removed:
+    """What a `down` took away beside the nodes."""
+
+    networks: int = 0
+    volumes: int = 0
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""L6. Finds the container engine: DOCKER_HOST, else the current context, else the usual sockets (Docker's, Podman's)."""
+"""L6. Finds the container engine: DOCKER_HOST, else the current context, else the sockets of Docker and Podman."""
 
 from __future__ import annotations
 
@@ -10,17 +10,18 @@ from clusterkit.errors import EngineUnreachable
 
 if TYPE_CHECKING:
     from docker import APIClient
+    from docker.tls import TLSConfig
 
 CONNECTIONS = 32
 """Requests under way at once. Nodes are created, started and read side by side."""
 
 
-def connect(timeout: float = 60.0) -> APIClient:
-    """A client of the engine's API. Raises: EngineUnreachable, with the address that was tried."""
+def connect(timeout: int = 60) -> APIClient:
+    """A client of the engine, `timeout` in seconds. Raises: EngineUnreachable, with the address that was tried."""
     import docker
     from docker.errors import DockerException
 
-    address = _address()
+    address = find_address()
     try:
         client = docker.APIClient(
             base_url=address,
@@ -39,7 +40,8 @@ def connect(timeout: float = 60.0) -> APIClient:
     return client
 
 
-def _address() -> str:
+def find_address() -> str:
+    """DOCKER_HOST, else the current context, else the first socket that is there."""
     named = os.environ.get("DOCKER_HOST")
     if named:
         return named
@@ -55,7 +57,7 @@ def _address() -> str:
     return "unix:///var/run/docker.sock"
 
 
-def _tls() -> object:
+def _tls() -> TLSConfig | bool:
     if not os.environ.get("DOCKER_TLS_VERIFY"):
         return False
     from docker.tls import TLSConfig

@@ -1,0 +1,59 @@
+"""L15. What the verbs on nodes share: start, stop, restart, kill, pause, unpause."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from clusterkit.cli.context import Cluster, name_option, open_cluster
+from clusterkit.cli.options import file_option
+from clusterkit.errors import UsageError
+
+if TYPE_CHECKING:
+    from clusterkit.node import State
+    from clusterkit.providers.base import LiveNode, NodeRecord
+
+
+def node_arguments(command: Callable[..., None]) -> Callable[..., None]:
+    """-f, --name, and the nodes: names, globs, components, zones, roles, or all."""
+    command = click.argument("targets", nargs=-1, required=True, metavar="TARGET...")(command)
+    return name_option(file_option(command))
+
+
+def act_on(
+    file: Path | None,
+    cluster: str | None,
+    targets: tuple[str, ...],
+    verb: str,
+    do: Callable[[LiveNode], None],
+    *,
+    only: tuple[State, ...],
+    one_by_one: bool = False,
+) -> tuple[Cluster, tuple[NodeRecord, ...]]:
+    """Acts on the nodes named that are in one of the states `only`; the others are said to be left alone."""
+    from clusterkit.cluster import act
+
+    opened = open_cluster(file, cluster)
+    named = opened.select(targets)
+    chosen = tuple(node for node in named if node.state in only)
+    for node in named:
+        if node not in chosen:
+            opened.journal.say(f"{node.name} is {node.state.value}: left alone", node=node.name)
+    if not named:
+        raise UsageError(f"no node is {' '.join(targets)}", mend="`clusterkit status` lists nodes and roles")
+    act(opened.site, chosen, verb, do, side_by_side=not one_by_one)
+    click.echo(f"{opened.name}: {verb} {', '.join(node.name for node in chosen) or 'nothing'}")
+    return opened, chosen
+
+
+def wait_for(opened: Cluster, nodes: tuple[NodeRecord, ...]) -> None:
+    """Waits until the components of these nodes are healthy. A component whose other nodes are down stays as it is."""
+    from clusterkit.cluster import wait_healthy
+
+    for component in dict.fromkeys(node.component for node in nodes):
+        seconds = opened.topology.components[component].timeout.seconds
+        with opened.journal.step(f"{component} is healthy", component=component):
+            wait_healthy(opened.site, opened.plan, component, seconds)

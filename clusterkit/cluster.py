@@ -1,0 +1,504 @@
+"""L10. The whole life of a cluster as readable steps: `up` converges, `down` leaves nothing.
+
+Truth is what the provider finds: every function here works after a crash of the one before. What a step started and a
+failure interrupts is left for the next `up` or `down`, which ask the provider again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import tempfile
+from collections import deque
+from collections.abc import Callable, Collection, Mapping, Sequence
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from graphlib import TopologicalSorter
+from pathlib import Path
+from threading import Event
+from typing import Literal, TypeVar
+
+from clusterkit import locks
+from clusterkit.clock import SYSTEM, Deadline
+from clusterkit.components.base import Running
+from clusterkit.components.registry import Registry
+from clusterkit.errors import ClusterkitError, NameTaken, NotReady, UsageError
+from clusterkit.health import ready, view
+from clusterkit.journal import Journal
+from clusterkit.logs.archive import archive
+from clusterkit.model.topology import Topology
+from clusterkit.node import State
+from clusterkit.plan import Allocation, Plan, allocate, plan
+from clusterkit.providers.base import ClusterRecord, LiveNode, NodeRecord, Rendered
+from clusterkit.providers.docker import DockerProvider
+from clusterkit.provision.images import BuiltImage, Images
+from clusterkit.render import tree
+from clusterkit.render.tree import SECRETS
+
+T = TypeVar("T")
+
+WORKERS = 16
+LAST_LINES = 15
+_NO_SUBNET = "192.0.2.0/24"
+"""Stands in where there is no network yet. Source: RFC 5737, addresses for documentation."""
+
+
+@dataclass(frozen=True)
+class Site:
+    """What every step needs: the engine, who listens, and the folder beside the topology."""
+
+    provider: DockerProvider
+    journal: Journal
+    state: Path
+
+
+@dataclass(frozen=True)
+class Change:
+    """What `up` does to one node, and why."""
+
+    node: str
+    action: Literal["create", "recreate", "start", "unpause", "remove"]
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What an `up` did. No changes: the cluster already was as the topology says."""
+
+    plan: Plan
+    changes: tuple[Change, ...]
+
+
+@dataclass(frozen=True)
+class Gone:
+    """What a `down` took away."""
+
+    nodes: int = 0
+    networks: int = 0
+    volumes: int = 0
+    lines: int = 0
+
+    @property
+    def is_nothing(self) -> bool:
+        return not (self.nodes or self.networks or self.volumes)
+
+
+def up(
+    site: Site,
+    topology: Topology,
+    registry: Registry,
+    *,
+    only: Collection[str] = (),
+    wait_timeout: float | None = None,
+    retain: bool = False,
+) -> Outcome:
+    """Makes the cluster what the topology says, and waits until it is healthy.
+
+    `only` names components; what they depend on comes along. `wait_timeout` in seconds, instead of each component's own.
+    A first `up` that fails is undone, unless `retain`. Raises: NameTaken, Locked, NotReady, InstallFailed, ...
+    """
+    with locks.held(site.provider.engine, topology.name):
+        record = site.provider.find(topology.name)
+        check_owner(topology, record)
+        try:
+            return _converge(site, topology, registry, record, only, wait_timeout)
+        except BaseException as error:
+            if record is None and not retain:
+                _undo(site, topology.name, error)
+            raise
+
+
+def _converge(
+    site: Site,
+    topology: Topology,
+    registry: Registry,
+    record: ClusterRecord | None,
+    only: Collection[str],
+    wait_timeout: float | None,
+) -> Outcome:
+    provider, journal = site.provider, site.journal
+    subnet = record.subnet if record else ""
+    wanted = plan(topology, registry, _allocation(site, topology, registry, record, subnet or _NO_SUBNET))
+    chosen = _with_needs(only, wanted.order)
+    images = Images(provider.client, journal)
+    built = images.ensure({node.image for node in wanted.nodes if node.component in chosen})
+    if not subnet:
+        with journal.step("create the network"):
+            subnet = provider.create_network(topology.name, str(topology.file))
+        wanted = plan(topology, registry, _allocation(site, topology, registry, record, subnet))
+    rendered = {
+        node.name: _rendered(wanted, node.name, built[node.image]) for node in wanted.nodes if node.component in chosen
+    }
+    changes = differences(record, rendered, orphans=not only)
+    _refuse_new_members(wanted, record, changes)
+    _apply(site, wanted, record, rendered, changes, wait_timeout)
+    return Outcome(wanted, changes)
+
+
+def differences(
+    record: ClusterRecord | None, rendered: Mapping[str, Rendered], *, orphans: bool = True
+) -> tuple[Change, ...]:
+    """What has to happen to each node, in the order of the plan; nodes no topology asks for come last."""
+    found = {node.name: node for node in record.nodes} if record else {}
+    changes: list[Change] = []
+    for name, node in rendered.items():
+        now = found.get(name)
+        if now is None:
+            changes.append(Change(name, "create"))
+        elif now.fingerprint != node.fingerprint:
+            changes.append(Change(name, "recreate", "the topology changed"))
+        elif now.state is State.PAUSED:
+            changes.append(Change(name, "unpause", "it was paused"))
+        elif now.state is not State.RUNNING:
+            changes.append(Change(name, "start", _why_down(now)))
+    if orphans:
+        changes += [Change(name, "remove", "the topology no longer has it") for name in found if name not in rendered]
+    return tuple(changes)
+
+
+def _apply(
+    site: Site,
+    wanted: Plan,
+    record: ClusterRecord | None,
+    rendered: Mapping[str, Rendered],
+    changes: Sequence[Change],
+    wait_timeout: float | None,
+) -> None:
+    """Makes all new nodes side by side, starts each component when those it needs are ready, then waits for the rest.
+
+    A node that is made anew while its component runs waits until the others are ready again: one at a time, so that a
+    majority stays. Components without a change are only looked at.
+    """
+    live = {node.name: node for node in record.nodes} if record else {}
+    gone = [live[change.node] for change in changes if change.action == "remove"]
+    new = [change.node for change in changes if change.action == "create"]
+    work = _Work(site, wanted, rendered, {change.node: change for change in changes}, live, wait_timeout)
+    with ThreadPoolExecutor(WORKERS) as pool, ThreadPoolExecutor(max(1, len(wanted.order))) as components:
+        try:
+            if gone:
+                with site.journal.step(f"remove {_count(gone, 'node')} that the topology no longer has"):
+                    _all([pool.submit(_retire, site, node, data=True) for node in gone])
+            if new:
+                with site.journal.step(f"create {_count(new, 'node')}"):
+                    _all([pool.submit(work.create, name) for name in new])
+            steps: dict[str, Future[None]] = {}
+
+            def bring(component: str) -> None:
+                for need in wanted.order[component]:
+                    if need in steps:
+                        steps[need].result()
+                if not work.stop.is_set():
+                    work.bring_up(component, pool)
+
+            for component in _in_order(wanted.order, {node.plan.component for node in rendered.values()}):
+                steps[component] = components.submit(bring, component)
+            _all(list(steps.values()))
+        finally:
+            work.stop.set()
+
+
+@dataclass(frozen=True)
+class _Work:
+    """One `up` on its way. `live` holds what exists by node name, and is completed as nodes are made."""
+
+    site: Site
+    wanted: Plan
+    rendered: Mapping[str, Rendered]
+    changes: Mapping[str, Change]
+    live: dict[str, NodeRecord]
+    wait_timeout: float | None
+    stop: Event = field(default_factory=Event)
+
+    def create(self, name: str) -> None:
+        source = str(self.wanted.topology.file)
+        self.live[name] = self.site.provider.create(self.rendered[name], self.wanted.name, source, self.wanted.subnet)
+
+    def start(self, change: Change) -> None:
+        node = self.site.provider.node(self.live[change.node])
+        if change.action == "unpause":
+            node.unpause()
+        else:
+            node.start()
+
+    def bring_up(self, component: str, pool: ThreadPoolExecutor) -> None:
+        """Starts what does not run, makes anew what differs (one node after another), waits until all is ready."""
+        mine = [self.changes[node.name] for node in self.wanted.nodes_of(component) if node.name in self.changes]
+        quick = [change for change in mine if change.action != "recreate"]
+        if quick:
+            with self.site.journal.step(f"start {component}", component=component):
+                _all([pool.submit(self.start, change) for change in quick])
+        for change in mine:
+            if change.action == "recreate" and not self.stop.is_set():
+                with self.site.journal.step(f"make {change.node} anew: {change.why}", node=change.node):
+                    _retire(self.site, self.live[change.node], data=False)
+                    self.create(change.node)
+                    self.start(change)
+                self.wait_ready(component)
+        if not any(change.action == "recreate" for change in mine):
+            self.wait_ready(component)
+
+    def wait_ready(self, component: str) -> None:
+        seconds = self.wait_timeout
+        if seconds is None:
+            seconds = self.wanted.topology.components[component].timeout.seconds
+        with self.site.journal.step(f"{component} is healthy", component=component):
+            wait_healthy(self.site, self.wanted, component, seconds, self.stop)
+
+
+def wait_healthy(site: Site, wanted: Plan, component: str, seconds: float, stop: Event | None = None) -> None:
+    """Waits until a component is healthy; does its one-time bootstrap on the way.
+
+    A main process that ended never comes back by itself, so that ends the wait at once. Raises: NotReady, with the last
+    thing seen and the last log lines of each node that is not ready.
+    """
+    described = wanted.components[component]
+    deadline = Deadline(seconds)
+    look = _Look(site, wanted, component, stop or Event())
+    try:
+        if described.bootstrap is not None:
+            ready.bootstrap(described.bootstrap, look, deadline)
+        ready.wait_ready(look, deadline)
+    except NotReady as error:
+        raise _with_last_lines(site, wanted.name, error) from error
+
+
+class _Look:
+    """Looks at a component again and again; asks the engine only now and then, because a look is cheap and it is not."""
+
+    EVERY = 0.5
+
+    def __init__(self, site: Site, wanted: Plan, component: str, stop: Event) -> None:
+        self._site, self._wanted, self._component, self._stop = site, wanted, component, stop
+        self._asked = -self.EVERY
+        self._record: ClusterRecord | None = None
+
+    def __call__(self) -> Running:
+        if self._stop.is_set():
+            raise ClusterkitError(f"{self._component} was not waited for: something else failed first")
+        if SYSTEM.monotonic() - self._asked >= self.EVERY:
+            self._record = self._site.provider.find(self._wanted.name)
+            self._asked = SYSTEM.monotonic()
+            ended = [
+                node
+                for node in (self._record.nodes if self._record else ())
+                if node.component == self._component and node.state is State.EXITED
+            ]
+            if ended:
+                raise NotReady(
+                    f"{self._component} is not healthy: the main process of {_names(ended)} ended",
+                    unready={node.name: _why_down(node) for node in ended},
+                )
+        return view.running(self._wanted, self._site.provider, self._record, self._component)
+
+
+def down(site: Site, cluster: str, *, keep_data: bool = False) -> Gone:
+    """Archives the logs and removes all that carries the cluster's label; works on a half-built or absent one."""
+    with locks.held(site.provider.engine, cluster):
+        return _take_down(site, cluster, keep_data=keep_data)
+
+
+def _take_down(site: Site, cluster: str, *, keep_data: bool = False) -> Gone:
+    record = site.provider.find(cluster)
+    if record is None:
+        return Gone()
+    lines = [0]
+    if record.nodes:
+        with ThreadPoolExecutor(WORKERS) as pool, site.journal.step(f"remove {_count(record.nodes, 'node')}"):
+            lines = _all(
+                [pool.submit(_retire, site, node, data=not keep_data, graceful=keep_data) for node in record.nodes]
+            )
+    rest = site.provider.remove_rest(cluster, data=not keep_data)
+    return Gone(len(record.nodes), rest.networks, record.volumes if not keep_data else 0, sum(lines))
+
+
+def _retire(site: Site, node: NodeRecord, *, data: bool, graceful: bool = True) -> int:
+    """Ends one node, archives its log, then removes it; gives back the number of lines archived."""
+    live = site.provider.node(node)
+    if node.state is State.PAUSED:
+        live.unpause()
+    if graceful and node.state is not State.EXITED:
+        live.stop()
+    elif node.state is not State.EXITED:
+        live.kill()
+    lines = archive(site.provider, [node], site.state, site.journal)
+    site.provider.remove(node, data=data)
+    return lines
+
+
+def _undo(site: Site, cluster: str, error: BaseException) -> None:
+    """A first `up` that failed leaves nothing; trouble in the clean-up never hides the first error."""
+    try:
+        with site.journal.step("undo what was made"):
+            _take_down(site, cluster)
+    except ClusterkitError as trouble:
+        error.add_note(f"the clean-up failed too: {trouble.what}; `clusterkit down` finishes it")
+
+
+def act(
+    site: Site, nodes: Sequence[NodeRecord], verb: str, do: Callable[[LiveNode], None], *, side_by_side: bool = True
+) -> None:
+    """Does one thing to the service of each node, under the cluster's lock."""
+    if not nodes:
+        return
+    with locks.held(site.provider.engine, nodes[0].cluster), ThreadPoolExecutor(WORKERS) as pool:
+
+        def one(record: NodeRecord) -> None:
+            with site.journal.step(f"{verb} {record.name}", node=record.name, component=record.component):
+                do(site.provider.node(record))
+
+        if side_by_side:
+            _all([pool.submit(one, record) for record in nodes])
+        else:
+            for record in nodes:
+                one(record)
+
+
+def planned(site: Site, topology: Topology, registry: Registry, record: ClusterRecord) -> Plan:
+    """The plan of a cluster that is there, with the addresses, ports and secrets that it has."""
+    return plan(topology, registry, _allocation(site, topology, registry, record, record.subnet or _NO_SUBNET))
+
+
+def check_owner(topology: Topology, record: ClusterRecord | None) -> None:
+    """Raises: NameTaken when the cluster of this name was made from another file."""
+    if record is None or not record.source or record.source == str(topology.file):
+        return
+    raise NameTaken(
+        f'a cluster "{topology.name}" is there already, made from {record.source}',
+        where=topology.where("name"),
+        mend=f"set another `name:` in this file, or take that one down: clusterkit down -f {record.source}",
+    )
+
+
+def _allocation(
+    site: Site, topology: Topology, registry: Registry, record: ClusterRecord | None, subnet: str
+) -> Allocation:
+    nodes = record.nodes if record else ()
+    known = Allocation(
+        subnet=subnet,
+        addresses={node.name: node.address for node in nodes},
+        host_ports={node.name: dict(node.host_ports) for node in nodes},
+        secrets=_secrets(site, nodes),
+    )
+    made = allocate(topology, registry, subnet, known, site.provider.free_ports(topology.name), _new_secret)
+    for component, values in made.secrets.items():
+        if values and values != known.secrets.get(component):
+            _keep_secrets(site, component, values)
+    return made
+
+
+def _new_secret() -> str:
+    """144 bits; letters and digits only, since it stands in configuration files and URLs of every kind."""
+    return secrets.token_hex(18)
+
+
+def _secrets(site: Site, nodes: Sequence[NodeRecord]) -> dict[str, dict[str, str]]:
+    """From the folder beside the topology; where that is gone, from a node of each component."""
+    found: dict[str, dict[str, str]] = {}
+    folder = site.state / "secrets"
+    if folder.is_dir():
+        found = {path.stem: json.loads(path.read_text()) for path in folder.glob("*.json")}
+    for node in nodes:
+        if node.component not in found:
+            try:
+                kept = json.loads(site.provider.node(node).read(SECRETS))
+            except FileNotFoundError:
+                kept = {}
+            found[node.component] = kept.get(node.component, {})
+    return found
+
+
+def _keep_secrets(site: Site, component: str, values: Mapping[str, str]) -> None:
+    """Written whole or not at all, readable by the user alone."""
+    folder = site.state / "secrets"
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    path = folder / f"{component}.json"
+    handle, temporary = tempfile.mkstemp(dir=folder)
+    with os.fdopen(handle, "w") as file:
+        json.dump(dict(values), file)
+    Path(temporary).replace(path)
+
+
+def _rendered(wanted: Plan, name: str, image: BuiltImage) -> Rendered:
+    node = wanted.node(name)
+    files = tree.files(wanted, node)
+    return Rendered(
+        plan=node,
+        files=files,
+        seeds=tree.seeds(wanted, node),
+        image=image.tag,
+        fingerprint=tree.fingerprint(node, files, image.tag),
+        users=image.users,
+    )
+
+
+def _refuse_new_members(wanted: Plan, record: ClusterRecord | None, changes: Sequence[Change]) -> None:
+    """A vote among three does not become a vote among five by editing files: the members have to be told one by one."""
+    for name, component in wanted.components.items():
+        before = [node.name for node in record.nodes if node.component == name] if record else []
+        after = [node.name for node in wanted.nodes_of(name)]
+        if not component.needs_quorum or not before or (set(before) <= set(after) and len(before) == len(after)):
+            continue
+        changed = [change for change in changes if change.node in {*before, *after} and change.action == "recreate"]
+        if changed:
+            raise UsageError(
+                f'component "{name}" runs with {len(before)} members and cannot become {len(after)} while it runs',
+                where=wanted.topology.where("components", name, "replicas"),
+                mend="take the cluster down first (its data is lost), or keep the number of replicas",
+            )
+
+
+def _with_needs(only: Collection[str], order: Mapping[str, tuple[str, ...]]) -> set[str]:
+    """The components named and all that they need; all components when none is named."""
+    unknown = [name for name in only if name not in order]
+    if unknown:
+        raise UsageError(f'no component is called "{unknown[0]}"', mend=f"the topology has {', '.join(order)}")
+    chosen: set[str] = set()
+    wanted = list(only or order)
+    while wanted:
+        name = wanted.pop()
+        if name not in chosen:
+            chosen.add(name)
+            wanted += order[name]
+    return chosen
+
+
+def _in_order(order: Mapping[str, tuple[str, ...]], chosen: Collection[str]) -> list[str]:
+    return [name for name in TopologicalSorter(order).static_order() if name in chosen]
+
+
+def _with_last_lines(site: Site, cluster: str, error: NotReady) -> NotReady:
+    """The same error, with the last lines that the nodes it names have printed."""
+    evidence = list(error.evidence)
+    record = site.provider.find(cluster)
+    for name, seen in error.unready.items():
+        evidence.append(f"{name}: {seen}")
+        node = record.node(name) if record else None
+        if node is not None:
+            lines = deque(site.provider.logs(node), maxlen=LAST_LINES)
+            evidence += [f"  | {line.text}" for line in lines] or ["  (it has printed nothing)"]
+    return NotReady(error.what, mend=error.mend, evidence=evidence, unready=error.unready)
+
+
+def _why_down(node: NodeRecord) -> str:
+    if node.state is State.CREATED:
+        return "it was made, but not started"
+    return f"it had ended with code {node.exit_code}" if node.exit_code is not None else "it does not run"
+
+
+def _names(nodes: Sequence[NodeRecord]) -> str:
+    return ", ".join(node.name for node in nodes)
+
+
+def _count(things: Collection[object], noun: str) -> str:
+    return f"{len(things)} {noun}{'' if len(things) == 1 else 's'}"
+
+
+def _all(futures: Sequence[Future[T]]) -> list[T]:
+    """The results of all; on the first failure those not begun are given up, those under way end, and it is raised."""
+    done, waiting = wait(futures, return_when=FIRST_EXCEPTION)
+    failed = next((future for future in done if future.exception() is not None), None)
+    if failed is not None:
+        for future in waiting:
+            future.cancel()
+    return [future.result() for future in ([failed] if failed else futures)]
