@@ -6,6 +6,7 @@ Every container, network and volume carries `clusterkit.cluster`; nothing withou
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import hashlib
 import io
 import ipaddress
@@ -434,13 +435,17 @@ def _cluster(
     left = [item for item in volumes if item["Labels"][CLUSTER] == name]
     labelled = [item["Labels"] for item in (*([net] if net else []), *mine, *left)]
     pools = ((net or {}).get("IPAM") or {}).get("Config") or [{}]
+    born = net["Labels"].get("clusterkit.born", "") if net else ""
     return ClusterRecord(
         name=name,
         source=next((labels["clusterkit.source"] for labels in labelled if "clusterkit.source" in labels), ""),
         subnet=pools[0].get("Subnet", ""),
-        born=net["Labels"].get("clusterkit.born", "") if net else "",
+        born=born,
         nodes=tuple(
-            sorted((_listed(name, item) for item in mine), key=lambda record: (record.component, record.index))
+            sorted(
+                (dataclasses.replace(_listed(name, item), born=born) for item in mine),
+                key=lambda record: (record.component, record.index),
+            )
         ),
         volumes=len(left),
     )
