@@ -42,11 +42,17 @@ class _Quantity:
         return cls(sum(float(number) * cls.units[unit] for number, unit in re.findall(one, text)))
 
     def __str__(self) -> str:
-        for unit, size in sorted(self.units.items(), key=lambda item: -item[1]):
-            if self.amount >= size and (self.amount / size * 1000) % 1 == 0:
-                return f"{self.amount / size:g}{unit}"
-        smallest = min(self.units, key=lambda unit: self.units[unit])
-        return f"{self.amount / self.units[smallest]:g}{smallest}"
+        """In the largest unit that needs at most three decimals."""
+        texts = [
+            (size, f"{self.amount / size:.3f}".rstrip("0").rstrip(".") + unit)
+            for unit, size in self.units.items()
+            if self.amount >= size
+        ]
+        exact = [(size, text) for size, text in texts if abs(type(self).parse(text).amount - self.amount) < size * 1e-6]
+        if exact:
+            return max(exact, key=lambda item: item[0])[1]
+        unit, size = min(self.units.items(), key=lambda item: item[1])
+        return f"{self.amount / size:.0f}{unit}"
 
     @classmethod
     def __get_pydantic_core_schema__(cls, _source: Any, _handler: Any) -> Any:

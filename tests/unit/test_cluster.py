@@ -1,0 +1,89 @@
+"""What `up` decides, without an engine."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from clusterkit.cluster import Change, check_owner, differences
+from clusterkit.components.base import Member
+from clusterkit.errors import NameTaken
+from clusterkit.model.topology import Topology
+from clusterkit.node import State
+from clusterkit.plan import Install, NodePlan
+from clusterkit.providers.base import ClusterRecord, NodeRecord, Rendered
+
+
+def _rendered(name: str, fingerprint: str = "f1") -> Rendered:
+    plan = NodePlan(
+        member=Member(name, 1, "a", "10.9.8.11", {}),
+        component="db",
+        kind="store",
+        image=Install("store"),
+        command=None,
+        environment={},
+        user="",
+        files={},
+        seeds={},
+        data="",
+        data_kind="volume",
+        mounts=(),
+        hosts={},
+        cpus=None,
+        memory_bytes=None,
+        stop_signal="TERM",
+        working_dir="",
+    )
+    return Rendered(plan, (), (), "image", fingerprint)
+
+
+def _record(
+    name: str, state: State = State.RUNNING, fingerprint: str = "f1", exit_code: int | None = None
+) -> NodeRecord:
+    return NodeRecord(name, "shop", "db", "store", "a", 1, "10.9.8.11", {}, fingerprint, "id", state, exit_code)
+
+
+def _cluster(*nodes: NodeRecord) -> ClusterRecord:
+    return ClusterRecord("shop", "/home/me/clusterkit.yml", "10.9.8.0/24", "1", nodes)
+
+
+def test_an_absent_cluster_is_created() -> None:
+    wanted = {"db-1": _rendered("db-1"), "db-2": _rendered("db-2")}
+    assert differences(None, wanted) == (Change("db-1", "create"), Change("db-2", "create"))
+
+
+def test_a_cluster_as_asked_for_is_left_alone() -> None:
+    assert differences(_cluster(_record("db-1")), {"db-1": _rendered("db-1")}) == ()
+
+
+def test_each_node_gets_what_it_needs_and_why() -> None:
+    found = _cluster(
+        _record("db-1", fingerprint="old"),
+        _record("db-2", State.EXITED, exit_code=137),
+        _record("db-3", State.PAUSED),
+        _record("db-4", State.CREATED),
+        _record("gone-1"),
+    )
+    wanted = {name: _rendered(name) for name in ("db-1", "db-2", "db-3", "db-4")}
+    assert differences(found, wanted) == (
+        Change("db-1", "recreate", "the topology changed"),
+        Change("db-2", "start", "it had ended with code 137"),
+        Change("db-3", "unpause", "it was paused"),
+        Change("db-4", "start", "it was made, but not started"),
+        Change("gone-1", "remove", "the topology no longer has it"),
+    )
+
+
+def test_an_up_of_some_components_removes_nothing() -> None:
+    found = _cluster(_record("db-1"), _record("gone-1"))
+    assert differences(found, {"db-1": _rendered("db-1")}, orphans=False) == ()
+
+
+def test_a_name_belongs_to_one_file() -> None:
+    mine = Topology("shop", {}, file=Path("/home/me/clusterkit.yml"))
+    check_owner(mine, None)
+    check_owner(mine, _cluster())
+    with pytest.raises(NameTaken, match=r"made from /home/me/clusterkit\.yml"):
+        check_owner(replace(mine, file=Path("/elsewhere/clusterkit.yml")), _cluster())
