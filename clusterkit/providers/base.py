@@ -17,8 +17,8 @@ from clusterkit.plan import NodePlan
 class NodeRecord:
     """What the runtime says of one node now. `fingerprint` is the hash of all that the node was made from.
 
-    `runtime_id` names this very container or machine: a recreated node has another. `born` as in ClusterRecord ("" where it
-    is not known): a log is archived under it.
+    `runtime_id` names this very container or machine: a recreated node has another. `born` is that of ClusterRecord, ""
+    where it is not known: a log is archived under it.
     """
 
     name: str
