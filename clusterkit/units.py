@@ -48,7 +48,8 @@ class _Quantity:
             for unit, size in self.units.items()
             if self.amount >= size
         ]
-        exact = [(size, text) for size, text in texts if abs(type(self).parse(text).amount - self.amount) < size * 1e-6]
+        close = min(self.units.values()) / 1000
+        exact = [(size, text) for size, text in texts if abs(type(self).parse(text).amount - self.amount) < close]
         if exact:
             return max(exact, key=lambda item: item[0])[1]
         unit, size = min(self.units.items(), key=lambda item: item[1])
