@@ -49,7 +49,7 @@ test-all: setup engine check  ## the long ones too
 	@$(BIN)/pytest tests $(SIDE_BY_SIDE) --durations=20 $(COVERAGE)
 
 demo: setup engine  ## a cluster comes up, fails over and goes away, in front of you
-	@scripts/demo
+	@$(BIN)/python scripts/demo.py
 
 bench: setup engine  ## the numbers of docs/benchmarks.md, measured here
 	@$(BIN)/python -m benchmarks
