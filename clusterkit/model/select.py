@@ -1,0 +1,106 @@
+"""L1, pure. Words of a user -> nodes: by name, pattern, component, zone or the role they have now."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+from clusterkit.errors import UsageError
+from clusterkit.model.words import did_you_mean, listed, nearest
+
+RESERVED = frozenset({"all", "zone", "of", "one", "minority", "majority", "everyone"})
+"""Words that name targets by themselves; no component may be called so."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A node that may be chosen."""
+
+    name: str
+    component: str
+    zone: str
+
+
+Roles = Callable[[], Mapping[str, tuple[str, ...]]]
+"""Asks the system itself, when a word needs it: node name -> role names, e.g. "leader", "replica"."""
+
+
+def select(words: Sequence[str], nodes: Sequence[Candidate], roles: Roles | None = None) -> tuple[str, ...]:
+    """The names of the nodes that `words` name, in the order of `nodes`, each once. No words: all nodes.
+
+    A target is `cache-1`, `cache-*`, `cache`, `zone a`, `zone:a`, `all` or `leader of registry`; its words may come in
+    one string or several, as a shell splits them. Raises: UsageError for a word that names nothing, or a role that no
+    node has now.
+    """
+    if not words:
+        return tuple(node.name for node in nodes)
+    chosen: set[str] = set()
+    for target in _targets([part for word in words for part in word.split()]):
+        chosen.update(_one(target, nodes, roles))
+    return tuple(node.name for node in nodes if node.name in chosen)
+
+
+def _targets(parts: list[str]) -> Iterable[tuple[str, ...]]:
+    """("zone", "a") and ("leader", "of", "registry") belong together; all else stands alone."""
+    at = 0
+    while at < len(parts):
+        length = 3 if parts[at + 1 : at + 2] == ["of"] else 2 if parts[at] == "zone" else 1
+        yield tuple(parts[at : at + length])
+        at += length
+
+
+def _one(target: tuple[str, ...], nodes: Sequence[Candidate], roles: Roles | None) -> Iterable[str]:
+    word = target[0]
+    if target[1:2] == ("of",):
+        return _by_role(word, target[2:], nodes, roles)
+    if word == "zone" or word.startswith("zone:"):
+        return _by_zone(target[1:] or tuple(word.split(":")[1:2]), nodes)
+    if word == "all":
+        return [node.name for node in nodes]
+    if re.search(r"[*?\[]", word):
+        found = [node.name for node in nodes if fnmatchcase(node.name, word)]
+        if not found:
+            raise UsageError(f'no node matches "{word}"', mend=f"the nodes are {listed(node.name for node in nodes)}")
+        return found
+    found = [node.name for node in nodes if word in (node.name, node.component)]
+    if not found:
+        names = [node.name for node in nodes]
+        raise UsageError(
+            f'"{word}" is no node and no component',
+            mend=did_you_mean(word, {*names, *(node.component for node in nodes)}, "names"),
+        )
+    return found
+
+
+def _by_zone(rest: tuple[str, ...], nodes: Sequence[Candidate]) -> Iterable[str]:
+    zones = {node.zone for node in nodes}
+    if not rest or not rest[0]:
+        raise UsageError('"zone" needs a name', mend=f"the zones are {listed(sorted(zones))}")
+    if rest[0] not in zones:
+        raise UsageError(f'no node is in zone "{rest[0]}"', mend=did_you_mean(rest[0], zones, "zones"))
+    return [node.name for node in nodes if node.zone == rest[0]]
+
+
+def _by_role(role: str, rest: tuple[str, ...], nodes: Sequence[Candidate], roles: Roles | None) -> Iterable[str]:
+    components = {node.component for node in nodes}
+    if not rest:
+        raise UsageError(f'"{role} of" needs a component', mend=f"the components are {listed(sorted(components))}")
+    component = rest[0]
+    if component not in components:
+        raise UsageError(f'"{component}" is no component', mend=did_you_mean(component, components, "components"))
+    if roles is None:
+        raise UsageError(f'"{role} of {component}" cannot be used here', mend="name the nodes or the component")
+    now = roles()
+    members = [node.name for node in nodes if node.component == component]
+    found = [name for name in members if role in now.get(name, ())]
+    if not found:
+        seen = sorted({each for name in members for each in now.get(name, ())})
+        near = nearest(role, seen)
+        has = f"its roles are {listed(seen)}" if seen else "none of its nodes says what it is"
+        raise UsageError(
+            f'no node of "{component}" is {role} now: {has}',
+            mend=f'did you mean "{near} of {component}"?' if near else "wait until it has one, or name the nodes",
+        )
+    return found
