@@ -1,0 +1,1 @@
+"""What clusterkit costs, measured beside docker-compose in one run. `make bench` writes docs/benchmarks.md."""
