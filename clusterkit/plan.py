@@ -242,7 +242,7 @@ def _node(
         image=_image(spec, component),
         command=tuple(filled(part) for part in command) or None,
         environment={key: filled(value) for key, value in {**component.environment, **spec.environment}.items()},
-        user=component.user,
+        user=_user(component, spec),
         files=component.files,
         seeds=component.seeds,
         data=component.data,
@@ -254,6 +254,13 @@ def _node(
         stop_signal=component.stop_signal,
         working_dir=component.working_dir(spec.options),
     )
+
+
+def _user(component: Component, spec: ComponentSpec) -> str:
+    """Root in an image that the user named: it need not have the user that the role makes."""
+    if callable(component.user):
+        return component.user(spec.options)
+    return component.user if spec.image is None or not component.user else "0"
 
 
 def _image(spec: ComponentSpec, component: Component) -> Image:

@@ -196,9 +196,11 @@ class Component:
     ports        name -> Port; the first is the one that clients use
     files        path on the node -> template; rendered at each `up`, part of what decides on a recreate
     seeds        the same, but put only where no such file is: the system rewrites them itself. They lie below `data`
-    command      the main process, one per node; a function where it depends on the member
+    command      the main process, one per node; a function where it depends on the member. Programs are found by PATH,
+                 since the user's own `image:` is started with it too; empty: the image's own
     data         the folder that outlives the container ("" where nothing does)
-    user         who runs the main process ("" is root); must exist in the image
+    user         who runs the main process ("" is root). It exists in the role's image; a user's own `image:` is run as
+                 root. A function of the options decides for every image
     secrets      names of passwords, random per cluster
     exports      what `{{ components.NAME.KEY }}` gives to other components, beside endpoints, addresses, nodes, port
     depends_on   components that the options name (a sentinel's `watches`)
@@ -208,7 +210,6 @@ class Component:
     health       the component's own view; may write and read back through the client
     checks       a module of testinfra checks (functions test_*(host))
     client       "module:Class", called with (Running, Member); imported when needed
-    image_command the `image:` of a user starts with `command` too, unless this is False (then with its own)
     build        the Dockerfile that a component's options name, None otherwise
     packages     packages that a component's options name, installed beside the role's own
     """
@@ -222,7 +223,7 @@ class Component:
     files: Mapping[str, Template] = field(default_factory=dict)
     seeds: Mapping[str, Template] = field(default_factory=dict)
     data: str = ""
-    user: str = ""
+    user: str | Callable[[Any], str] = ""
     environment: Mapping[str, str] = field(default_factory=dict)
     secrets: tuple[str, ...] = ()
     exports: Mapping[str, Callable[[Group], str]] = field(default_factory=dict)
