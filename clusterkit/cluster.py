@@ -95,7 +95,7 @@ def up(
 ) -> Outcome:
     """Makes the cluster what the topology says, and waits until it is healthy.
 
-    `only` names components; what they depend on comes along. `wait_timeout` in seconds, instead of each component's own.
+    `only` names components; what they depend on comes along. `wait_timeout` in seconds, in place of each `timeout:`.
     A first `up` that fails is undone, unless `retain`. Raises: NameTaken, Locked, NotReady, InstallFailed, ...
     """
     with locks.held(site.provider.engine, topology.name):
@@ -264,7 +264,7 @@ def wait_healthy(site: Site, wanted: Plan, component: str, seconds: float, stop:
 
 
 class _Look:
-    """Looks at a component again and again; asks the engine only now and then, because a look is cheap and it is not."""
+    """Looks at a component again and again; asks the engine only now and then, which costs more than a look."""
 
     EVERY = 0.5
 
@@ -308,7 +308,8 @@ def _take_down(site: Site, cluster: str, *, keep_data: bool = False) -> Gone:
             lines = _all(
                 [pool.submit(_retire, site, node, data=not keep_data, graceful=keep_data) for node in record.nodes]
             )
-    rest = site.provider.remove_rest(cluster, data=not keep_data)
+    with site.journal.step("remove the network"):
+        rest = site.provider.remove_rest(cluster, data=not keep_data)
     return Gone(len(record.nodes), rest.networks, record.volumes if not keep_data else 0, sum(lines))
 
 

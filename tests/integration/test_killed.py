@@ -1,0 +1,115 @@
+"""SIGKILL of `up` and `down` in every one of their steps: the next `down` leaves nothing, the next `up` is whole."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.integration.conftest import Folder, left_of
+
+NINE = """
+components:
+  registry: {kind: etcd}
+  cache: {kind: redis}
+  sentinel: {kind: redis-sentinel, watches: cache}
+"""
+
+
+@dataclass(frozen=True)
+class Step:
+    """A step of an undisturbed run: its text, and how many seconds it took."""
+
+    text: str
+    seconds: float
+
+
+def _entries(folder: Folder, run: str | None = None) -> list[dict[str, str]]:
+    path = folder.path / ".clusterkit" / folder.name / "clusterkit.jsonl"
+    lines = path.read_bytes().split(b"\n") if path.exists() else []
+    entries = [json.loads(line) for line in lines[:-1]]
+    return [entry for entry in entries if run is None or entry["run"] == run]
+
+
+def _steps(folder: Folder) -> list[Step]:
+    """The steps of the last process that wrote, with the seconds they took."""
+    run = _entries(folder)[-1]["run"]
+    return [Step(entry["text"], float(entry["seconds"])) for entry in _entries(folder, run) if entry["phase"] == "end"]
+
+
+def _kill_in(folder: Folder, verb: str, step: Step, fraction: float) -> bool:
+    """Runs a verb and kills it in a step; False when the verb had ended before."""
+    before = {entry["run"] for entry in _entries(folder)}
+    process = folder.begin(verb)
+    try:
+        while process.poll() is None:
+            if any(
+                e["text"] == step.text and e["phase"] == "start" and e["run"] not in before for e in _entries(folder)
+            ):
+                time.sleep(step.seconds * fraction)
+                break
+            time.sleep(0.002)
+        is_under_way = process.poll() is None
+        process.kill()
+        process.wait()
+    finally:
+        process.kill()
+    return is_under_way
+
+
+def _sweep(folder: Folder, fractions: list[float]) -> list[str]:
+    """Kills in every step of `up`, then of `down`; gives back what was hit, one line a kill."""
+    folder.write(NINE)
+    folder.run("up")
+    ups = _steps(folder)
+    folder.run("down")
+    downs = _steps(folder)
+    hit: list[str] = []
+    for step in ups:
+        for fraction in fractions:
+            if _kill_in(folder, "up", step, fraction):
+                hit.append(f"up: {step.text} at {fraction:.0%}")
+            folder.run("down")
+            assert left_of(folder.name) == [], hit[-1:]
+    for step in downs:
+        for fraction in fractions:
+            folder.run("up")
+            if _kill_in(folder, "down", step, fraction):
+                hit.append(f"down: {step.text} at {fraction:.0%}")
+            folder.run("down")
+            assert left_of(folder.name) == [], hit[-1:]
+    missed = {f"up: {step.text}" for step in ups} | {f"down: {step.text}" for step in downs}
+    missed -= {line.rsplit(" at ", 1)[0] for line in hit}
+    assert not missed
+    return hit
+
+
+def test_killed_once_in_each_step(folder: Folder, record_property: Callable[[str, object], None]) -> None:
+    for line in _sweep(folder, [0.3]):
+        record_property("killed", line)
+
+
+@pytest.mark.long
+def test_killed_at_fifty_moments(folder: Folder, tmp_path: Path) -> None:
+    hit = _sweep(folder, [0.0, 0.2, 0.4, 0.6, 0.8])
+    (tmp_path / "killed.txt").write_text("\n".join(hit))
+    print("\n".join(hit))
+    assert len(hit) >= 50
+
+
+def test_a_killed_up_is_completed_by_the_next(folder: Folder) -> None:
+    folder.write(NINE)
+    process: subprocess.Popen[bytes] = folder.begin("up")
+    while len(left_of(folder.name)) < 8:
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    folder.run("up")
+    assert {node["health"] for node in folder.nodes().values()} == {"healthy"}
+    assert len(folder.nodes()) == 9
