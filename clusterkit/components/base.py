@@ -16,7 +16,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from clusterkit.client import Client
-from clusterkit.model.topology import Build
+from clusterkit.model.topology import Build, ComponentSpec
 from clusterkit.node import Node
 
 
@@ -172,11 +172,24 @@ class LogFormat:
 
 
 @dataclass(frozen=True)
+class Misfit:
+    """An option that does not fit the rest of the topology: its YAML key, what is wrong, how to mend it."""
+
+    option: str
+    what: str
+    mend: str
+
+
+@dataclass(frozen=True)
 class Bootstrap:
     """A step done once in a cluster's life, after the start, before readiness. `is_needed` asks the system itself."""
 
     is_needed: Callable[[Running], bool]
     run: Callable[[Running], None]
+
+
+def _no_misfits(_spec: ComponentSpec, _all: Mapping[str, ComponentSpec]) -> Iterable[Misfit]:
+    return ()
 
 
 def _no_roles(_running: Running) -> Mapping[str, tuple[Role, ...]]:
@@ -204,6 +217,8 @@ class Component:
     secrets      names of passwords, random per cluster
     exports      what `{{ components.NAME.KEY }}` gives to other components, beside endpoints, addresses, nodes, port
     depends_on   components that the options name (a sentinel's `watches`)
+    check        what does not fit between this component and the whole topology (component name -> spec); its options
+                 alone are checked by their type. Names in depends_on are known to be there
     hosts        put the addresses of the component's own members into /etc/hosts
     ready        all must be empty of Unready; from the quickest to the slowest
     roles        node name -> roles, the main one first; nodes that do not answer are absent
@@ -228,6 +243,7 @@ class Component:
     secrets: tuple[str, ...] = ()
     exports: Mapping[str, Callable[[Group], str]] = field(default_factory=dict)
     depends_on: Callable[[Any], tuple[str, ...]] = lambda _options: ()
+    check: Callable[[ComponentSpec, Mapping[str, ComponentSpec]], Iterable[Misfit]] = _no_misfits
     build: Callable[[Any], Build | None] = lambda _options: None
     packages: Callable[[Any], tuple[str, ...]] = lambda _options: ()
     working_dir: Callable[[Any], str] = lambda _options: ""
