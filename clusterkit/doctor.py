@@ -25,9 +25,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from clusterkit import paths
+from clusterkit import locks, paths
 from clusterkit.clock import Deadline
-from clusterkit.errors import ClusterkitError, EngineUnreachable
+from clusterkit.errors import ClusterkitError, EngineUnreachable, Locked
 
 if TYPE_CHECKING:
     from docker import APIClient
@@ -277,8 +277,7 @@ def try_leftovers(machine: Machine) -> Answer:
 
         empty = [record.name for record in DockerProvider(machine.engine).clusters() if not record.nodes]
         left += [f'cluster "{name}" without a node' for name in empty if not name.startswith("doctor-")]
-        builders = machine.engine.containers(all=True, filters={"label": "clusterkit.build"})
-        left += [f"builder {item['Names'][0].lstrip('/')}" for item in builders]
+        left += [f"builder {name}" for name in _stale_builders(machine.engine)]
     if not left:
         return Answer("ok", "killed runs left nothing")
     return Answer(
@@ -375,6 +374,21 @@ def _stale_locks() -> Iterator[Path]:
             except BlockingIOError:
                 continue
             yield path
+
+
+def _stale_builders(engine: APIClient) -> Iterator[str]:
+    """Containers in which nobody builds any more: whoever builds holds a lock."""
+    from clusterkit.providers.docker import DockerProvider
+    from clusterkit.provision.builder import builder_name, lock_name
+
+    prefix = builder_name("")
+    for item in engine.containers(all=True, filters={"name": f"^/{prefix}"}):
+        name = item["Names"][0].lstrip("/")
+        try:
+            with locks.held(DockerProvider(engine).engine, lock_name(name.removeprefix(prefix))):
+                yield name
+        except Locked:
+            continue
 
 
 def _program(name: str, flag: str, *, mend: str) -> Answer:

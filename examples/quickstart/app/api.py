@@ -91,8 +91,9 @@ class Etcd:
 class Redis:
     """Speaks to the Redis that is primary now; after any trouble it asks the Sentinels anew who that is."""
 
-    def __init__(self, sentinels: list[str], name: str, password: str) -> None:
+    def __init__(self, sentinels: list[str], sentinel_password: str, name: str, password: str) -> None:
         self.sentinels = sentinels
+        self.sentinel_password = sentinel_password
         self.name = name
         self.password = password
         self.primary = ""
@@ -118,7 +119,7 @@ class Redis:
     def _ask_sentinels(self) -> str:
         for sentinel in self.sentinels:
             try:
-                found = resp(sentinel, ("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self.name))
+                found = resp(sentinel, ("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self.name), self.sentinel_password)
             except (OSError, StoreError) as trouble:
                 log("warning", f"sentinel {sentinel} does not help: {trouble}")
                 continue
@@ -129,7 +130,7 @@ class Redis:
         raise StoreError(f"no sentinel knows the primary of {self.name}")
 
 
-def resp(address: str, words: tuple[str | bytes, ...], password: str = "") -> object:
+def resp(address: str, words: tuple[str | bytes, ...], password: str) -> object:
     """One command to a Redis or a Sentinel over a connection of its own (a busier service would keep some open)."""
     host, _, port = address.rpartition(":")
     commands = [("AUTH", password), words] if password else [words]
@@ -232,7 +233,12 @@ class Handler(BaseHTTPRequestHandler):
 
 
 ETCD = Etcd(os.environ["ETCD"].split(","))
-REDIS = Redis(os.environ["SENTINELS"].split(","), "cache", os.environ["CACHE_PASSWORD"])
+REDIS = Redis(
+    os.environ["SENTINELS"].split(","),
+    os.environ["SENTINEL_PASSWORD"],
+    os.environ["CACHE"],
+    os.environ["CACHE_PASSWORD"],
+)
 STORES: dict[str, Etcd | Redis] = {"keys": ETCD, "cache": REDIS}
 
 if __name__ == "__main__":
