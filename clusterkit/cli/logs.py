@@ -1,0 +1,242 @@
+"""L15. `clusterkit logs`."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable, Generator
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from clusterkit.cli.context import Cluster, name_option, open_cluster
+from clusterkit.cli.options import format_option
+from clusterkit.errors import EXIT_INTERRUPTED, EXIT_OK, UsageError
+
+if TYPE_CHECKING:
+    from clusterkit.components.base import LogFormat
+    from clusterkit.logs.entry import LogEntry
+    from clusterkit.logs.own import OwnStep
+    from clusterkit.logs.query import Filter, Scope
+    from clusterkit.providers.base import NodeRecord
+
+_LEVELS = ("debug", "info", "warning", "error", "critical")
+_OWN = "clusterkit"
+
+
+@click.command()
+@click.argument("targets", nargs=-1, metavar="[TARGET]...")
+@click.option("--file", type=click.Path(path_type=Path), help="The topology file. (-f is --follow here.)")
+@name_option
+@click.option("-f", "--follow", is_flag=True, help="Go on as lines are written, until Ctrl-C or the cluster is gone.")
+@click.option("--since", metavar="WHEN", help='Only what is not older: "5m", "12:03", "2026-11-22T22:11:02Z".')
+@click.option("--until", metavar="WHEN", help="Only what is not younger.")
+@click.option("-n", "--tail", type=click.IntRange(min=0), metavar="N", help="Only the last N entries of all nodes.")
+@click.option("--grep", metavar="RE", help="Only entries in which this regular expression is found.")
+@click.option("-i", "--ignore-case", is_flag=True, help="--grep takes a for A.")
+@click.option("--level", type=click.Choice(_LEVELS), help="Only this level and worse. No level counts as info.")
+@click.option("--zone", "zones", multiple=True, metavar="ZONE", help="Only nodes of this zone (may be repeated).")
+@click.option("--archive", "archived", is_flag=True, help="Read the archive: the last life of a cluster taken down.")
+@click.option("--own/--no-own", default=True, help="With clusterkit's own steps among the lines, or without.")
+@click.option("--utc", is_flag=True, help="Times in UTC, not in the zone of this machine.")
+@click.option("--no-color", is_flag=True, help="No colours, on a terminal either.")
+@format_option
+def command(
+    targets: tuple[str, ...],
+    file: Path | None,
+    cluster: str | None,
+    follow: bool,
+    since: str | None,
+    until: str | None,
+    tail: int | None,
+    grep: str | None,
+    ignore_case: bool,
+    level: str | None,
+    zones: tuple[str, ...],
+    archived: bool,
+    own: bool,
+    utc: bool,
+    no_color: bool,
+    output: str,
+) -> int:
+    """Show the lines of all nodes, merged by time.
+
+    TARGET is a node, a pattern (cache-*), a component, a zone (zone:a), a role (leader of registry), or clusterkit for
+    its own steps. Nodes that were made anew since the first `up` show their old lines too; --archive shows what is left
+    after a `down`. A stack trace is one entry.
+
+    \b
+    clusterkit logs cache --since 5m --level warning
+    clusterkit logs -f --grep 'failover|elected' -i
+    clusterkit logs --archive --format json | jq .text
+    """
+    for target in targets:
+        if target.endswith((".yml", ".yaml")):
+            raise UsageError(f'"{target}" is a file, not a node', mend=f"name it so: clusterkit logs --file {target}")
+    if follow and (until or archived):
+        raise UsageError(f"--follow has no end, so {'--until' if until else '--archive'} makes no sense with it")
+    wanted = _filter(since, until, tail, grep, ignore_case=ignore_case, level=level, utc=utc)
+    opened = open_cluster(file, cluster)
+    scope = _scope(opened, targets, zones, own=own, archived=archived, follow=follow, level=level)
+    write = _json if output == "json" else _text(scope, no_color=no_color, utc=utc)
+    try:
+        with closing(_entries(opened, scope, wanted, archived=archived, follow=follow)) as entries:
+            for entry in entries:
+                sys.stdout.write(write(entry))
+                if follow:
+                    sys.stdout.flush()
+            sys.stdout.flush()
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED  # the usual end of --follow: nothing to say about it
+    return EXIT_OK
+
+
+def _filter(
+    since: str | None,
+    until: str | None,
+    tail: int | None,
+    grep: str | None,
+    *,
+    ignore_case: bool,
+    level: str | None,
+    utc: bool,
+) -> Filter:
+    from datetime import UTC
+
+    from clusterkit.clock import SYSTEM
+    from clusterkit.logs.query import Filter
+    from clusterkit.logs.when import moment
+
+    now_ns, zone = SYSTEM.wall_ns(), UTC if utc else None
+    try:
+        pattern = re.compile(grep, re.IGNORECASE if ignore_case else 0) if grep is not None else None
+    except re.error as error:
+        raise UsageError(
+            f'--grep "{grep}" is no regular expression: {error}', mend="put a \\ before characters meant as they are"
+        ) from error
+    return Filter(
+        since_ns=moment(since, now_ns, zone) if since else 0,
+        until_ns=moment(until, now_ns, zone) if until else None,
+        grep=pattern,
+        level=level or "",
+        tail=tail,
+    )
+
+
+def _entries(
+    opened: Cluster, scope: Scope, wanted: Filter, *, archived: bool, follow: bool
+) -> Generator[LogEntry, None, None]:
+    from clusterkit.logs import query
+
+    if archived:
+        return query.read_archived(scope, wanted)
+    if follow:
+        return query.read_and_follow(opened.provider, scope, wanted)
+    return query.read(opened.provider, scope, wanted)
+
+
+def _scope(
+    opened: Cluster,
+    targets: tuple[str, ...],
+    zones: tuple[str, ...],
+    *,
+    own: bool,
+    archived: bool,
+    follow: bool,
+    level: str | None,
+) -> Scope:
+    from clusterkit.logs.archive import find_archives
+    from clusterkit.logs.query import Scope, nodes_of
+
+    beside = Path.cwd() / ".clusterkit" / opened.name  # `--name` after a `down`: no label is left that names the file
+    scope = Scope(opened.name, None if archived else opened.record, (opened.state, beside), _formats(opened))
+    there = nodes_of(scope)
+    if not there and not follow:
+        _refuse(opened.name, archived=archived, has_archive=bool(find_archives(scope.folders, scope.cluster)))
+    words = tuple(word for word in targets if word != _OWN)
+    pick = _picker(opened, words, zones, there) if words or not targets else lambda _record: False
+    chosen = [record for record in there if pick(record)]
+    everything = not targets and not zones
+    names = {name for record in chosen for name in (record.name, record.component)}
+
+    def has_own(step: OwnStep) -> bool:
+        if not own or (step.entry.level == "debug" and level != "debug"):
+            return False
+        return everything or _OWN in targets or bool({step.about_node, step.about_component} & names)
+
+    return Scope(scope.cluster, scope.record, scope.folders, scope.formats, pick, has_own)
+
+
+def _picker(
+    opened: Cluster, words: tuple[str, ...], zones: tuple[str, ...], there: tuple[NodeRecord, ...]
+) -> Callable[[NodeRecord], bool]:
+    """Which nodes are meant. While following, nodes that come later are asked for by the same words."""
+    from clusterkit.model.select import Candidate, select
+
+    if zones and there:
+        select([f"zone:{zone}" for zone in zones], [Candidate(n.name, n.component, n.zone) for n in there])
+
+    def roles() -> dict[str, tuple[str, ...]]:
+        from clusterkit.health.roles import roles as read_roles
+
+        found = read_roles(opened.plan, opened.provider, opened.found)
+        return {node: tuple(role.name for role in held) for node, held in found.items()}
+
+    chosen = set(select(words, [Candidate(n.name, n.component, n.zone) for n in there], roles)) if there else set()
+
+    def pick(record: NodeRecord) -> bool:
+        if zones and record.zone not in zones:
+            return False
+        return not words or record.name in chosen or _is_named(record)
+
+    def _is_named(record: NodeRecord) -> bool:
+        try:
+            return bool(select(words, [Candidate(record.name, record.component, record.zone)]))
+        except UsageError:  # the words name no node like this one
+            return False
+
+    return pick
+
+
+def _formats(opened: Cluster) -> Callable[[str], LogFormat]:
+    from clusterkit.components.base import LogFormat
+    from clusterkit.components.registry import Registry
+
+    registry = opened.registry if opened.topology_read is not None else Registry()
+
+    def of(kind: str) -> LogFormat:
+        return registry[kind].log if kind in registry else LogFormat()
+
+    return of
+
+
+def _refuse(name: str, *, archived: bool, has_archive: bool) -> None:
+    if archived:
+        raise UsageError(
+            f'there is no archived log of "{name}"',
+            mend="logs are archived when a node is removed; what runs is shown without --archive",
+        )
+    raise UsageError(
+        f'no cluster "{name}" is up',
+        mend="see its last lines: clusterkit logs --archive" if has_archive else "bring it up: clusterkit up",
+    )
+
+
+def _json(entry: LogEntry) -> str:
+    from clusterkit.logs.text import as_json
+
+    return as_json(entry)
+
+
+def _text(scope: Scope, *, no_color: bool, utc: bool) -> Callable[[LogEntry], str]:
+    import os
+
+    from clusterkit.cli.console import is_terminal
+    from clusterkit.logs.query import nodes_of
+    from clusterkit.logs.text import Text
+
+    has_colour = not no_color and not os.environ.get("NO_COLOR") and is_terminal(sys.stdout)
+    names = [record.name for record in nodes_of(scope) if scope.nodes(record)]
+    return Text([*names, _OWN], has_colour=has_colour, utc=utc)

@@ -1,0 +1,188 @@
+"""L8, pure. The level of a line: from what the component says of its format, from JSON, from the usual forms.
+
+Five levels, from debug to critical. A line that carries none has the level "" and counts as info in comparisons: it
+passes `--level info` and is left out by `--level warning`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from clusterkit.components.base import LogFormat
+
+LEVELS = ("debug", "info", "warning", "error", "critical")
+
+_RANKS = {level: rank for rank, level in enumerate(LEVELS)} | {"": LEVELS.index("info")}
+_WORDS = {
+    word: level
+    for level, words in {
+        "debug": "debug dbug dbg trace trc verbose fine finer finest debug1 debug2 debug3 debug4 debug5",
+        "info": "info information informational inf notice note log config default",
+        "warning": "warning warn wrn",
+        "error": "error err eror severe",
+        "critical": "critical crit crt fatal ftl panic dpanic emerg emergency alert",
+    }.items()
+    for word in words.split()
+}
+_LETTERS = {"T": "debug", "D": "debug", "V": "debug", "I": "info", "N": "info", "W": "warning", "E": "error"} | {
+    "F": "critical",
+    "C": "critical",
+    "A": "critical",
+}
+_JSON_KEYS = ("level", "lvl", "severity", "@l", "log.level", "levelname", "loglevel", "log_level")
+_SYSLOG = ("critical", "critical", "critical", "error", "warning", "info", "info", "debug")
+"""By severity, 0 (emergency) to 7 (debug). Source: RFC 5424, 6.2.1."""
+
+_REDIS = re.compile(r"\d+:[A-Z] \d\d \w{3} \d{4} \d\d:\d\d:\d\d\.\d{3} ([.\-*#]) ")
+_REDIS_MARKS = {".": "debug", "-": "debug", "*": "info", "#": "warning"}
+_KLOG = re.compile(r"([IWEF])\d{4} \d\d:\d\d:\d\d")
+_PRIORITY = re.compile(r"<(\d{1,3})>")
+_TROUBLE = re.compile(
+    r"""(?P<critical> panic:\s | fatal\ error:\s | thread\ '.*'\ panicked\ at | Segmentation\ fault )
+      | (?P<error> Traceback\ \(most\ recent\ call\ last\): | Exception\ in\ thread\ | goroutine\ \d+\ \[ )""",
+    re.VERBOSE,
+)
+_FORMS = re.compile(
+    r"""(?: level | lvl | severity )= ["']? (?P<pair>\w+)                    # logfmt
+      | \[ \s* (?P<bracket> [A-Za-z]{3,11} ) \s* \]                        # [error], [Note], [INF]
+      | (?<![\w./-]) (?P<upper> [A-Z]{3,11} \d? ) (?![\w./-])              # log4j, Python, PostgreSQL
+      | (?: ^ | (?<=\s) ) (?P<colon> [A-Za-z]{3,11} ) : (?=\s|$)           # error: no such file
+    """,
+    re.VERBOSE,
+)
+_NOT_ALONE = frozenset({"DEFAULT", "CONFIG", "FINE", "NOTE", "ALERT"})
+"""Levels in brackets; mere words in capitals."""
+_FAR = 160
+"""Characters of a line that are searched: a level stands at the front, what follows is the message."""
+_HINT = re.compile(r"[A-Z\[=:<]")
+
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+_REDIS_TIME = re.compile(
+    r"\d+:[A-Z] (?P<day>\d\d) (?P<month>\w{3}) (?P<year>\d{4}) (?P<clock>\d\d:\d\d:\d\d)\.\d{3} (?=[.\-*#] )"
+)
+_ISO_TIME = re.compile(
+    r"\[?(?P<date>\d{4}-\d\d-\d\d)[T ](?P<clock>\d\d:\d\d:\d\d)(?:[.,]\d{1,9})?(?:Z| UTC|[+-]00:?00)?\]?[ :]+(?:- )?"
+)
+_SAME_MOMENT_NS = 3_000_000_000
+
+
+def without_time(text: str, time_ns: int) -> str:
+    """A line without the time that its program put in front, if that is the time at which it was written.
+
+    A program whose clock is wrong keeps its time: it is what one wants to see. Times without a zone count as UTC.
+    """
+    if not text[:1].isdigit() and text[:1] != "[":
+        return text
+    if found := _REDIS_TIME.match(text):
+        month = _MONTHS.index(found["month"]) + 1 if found["month"] in _MONTHS else 0
+        date = f"{found['year']}-{month:02d}-{found['day']}"
+    elif found := _ISO_TIME.match(text):
+        date = found["date"]
+    else:
+        return text
+    try:
+        said = int(datetime.fromisoformat(f"{date}T{found['clock']}+00:00").timestamp())
+    except ValueError:
+        return text
+    return text[found.end() :] if abs(said * 1_000_000_000 - time_ns) <= _SAME_MOMENT_NS else text
+
+
+def is_at_least(level: str, asked: str) -> bool:
+    """Whether an entry of this level passes when `asked` is the least."""
+    return _RANKS[level] >= _RANKS[asked]
+
+
+class LevelReader:
+    """Reads the level of lines of one component."""
+
+    def __init__(self, form: LogFormat | None = None) -> None:
+        form = form or LogFormat()
+        self._own = re.compile(form.level) if form.level else None
+        self._words = {word.lower(): level for word, level in form.words.items()}
+        self._marks = dict(form.words)
+        self._json_keys = tuple(dict.fromkeys((form.json_level, *_JSON_KEYS)))
+
+    def __call__(self, text: str) -> str:
+        """One of LEVELS, or "". Of several lines, the first that says."""
+        line = text.partition("\n")[0]
+        if line.startswith("{") and line.rstrip().endswith("}"):
+            found = self._of_json(line)
+            if found is not None:
+                return found
+        if self._own is not None:
+            own = self._own.search(line)
+            if own is not None and own["level"] is not None:
+                return self._of_word(own["level"])
+        return self._of_text(line[:_FAR])
+
+    def _of_json(self, line: str) -> str | None:
+        """None where it is not JSON after all."""
+        try:
+            said = json.loads(line)
+        except ValueError:
+            return None
+        for key in self._json_keys:
+            value = _look_up(said, key)
+            if isinstance(value, str):
+                return self._of_word(value)
+            if isinstance(value, int | float) and not isinstance(value, bool):
+                return _of_number(int(value))
+        return ""
+
+    def _of_word(self, word: str) -> str:
+        known = self._marks.get(word) or self._words.get(word.lower()) or _WORDS.get(word.lower())
+        if known:
+            return known
+        if word.isdigit():
+            return _of_number(int(word))
+        return _LETTERS.get(word.upper(), "") if len(word) == 1 else ""
+
+    def _of_text(self, line: str) -> str:
+        if not _HINT.search(line):
+            return ""
+        level = _of_start(line)
+        if level:
+            return level
+        for found in _FORMS.finditer(line):
+            form = str(found.lastgroup)
+            level = "" if form == "upper" and found[form] in _NOT_ALONE else self._of_word(found[form])
+            if level:
+                return level
+        return ""
+
+
+def _of_start(line: str) -> str:
+    """From the forms that are known by their first characters."""
+    start = line[0]
+    if start.isdigit() and (redis := _REDIS.match(line)):
+        return _REDIS_MARKS[redis[1]]
+    if start == "<" and (priority := _PRIORITY.match(line)):
+        return _SYSLOG[int(priority[1]) & 7]
+    if klog := _KLOG.match(line):
+        return _LETTERS[klog[1]]
+    trouble = _TROUBLE.match(line)
+    return str(trouble.lastgroup) if trouble else ""
+
+
+def _of_number(number: int) -> str:
+    """pino and bunyan count 10 (trace) to 60 (fatal); what is below 8 is a syslog severity."""
+    if 0 <= number < 8:
+        return _SYSLOG[number]
+    for least, level in ((60, "critical"), (50, "error"), (40, "warning"), (30, "info"), (10, "debug")):
+        if number >= least:
+            return level
+    return ""
+
+
+def _look_up(said: Mapping[str, Any], key: str) -> object:
+    """`log.level` is one key in some programs, and a path in others."""
+    if key in said:
+        return said[key]
+    value: object = said
+    for part in key.split("."):
+        value = value.get(part) if isinstance(value, dict) else None
+    return value

@@ -1,0 +1,200 @@
+"""L8. What `clusterkit logs` asks: the timeline of a cluster, from the engine, from archives and from our own steps."""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from itertools import chain
+from pathlib import Path
+
+from clusterkit.clock import SYSTEM, Clock
+from clusterkit.components.base import LogFormat
+from clusterkit.errors import NodeUnreachable
+from clusterkit.logs.archive import Archived, find_archives, last_life, read_archive
+from clusterkit.logs.entry import LogEntry
+from clusterkit.logs.follow import Cursor, Wanted, follow
+from clusterkit.logs.join import join
+from clusterkit.logs.merge import merge
+from clusterkit.logs.own import OwnStep, OwnTail, of_life, read_own
+from clusterkit.logs.parse import LevelReader, is_at_least
+from clusterkit.providers.base import ClusterRecord, LogLine, NodeRecord, Provider
+
+Entries = Generator[LogEntry, None, None]
+"""Closing it ends all threads and connections."""
+
+
+@dataclass(frozen=True)
+class Filter:
+    """Which entries are wanted; all of it has to hold.
+
+    since_ns, until_ns  written at or after, and at or before; in ns since 1970
+    grep                found anywhere in the text of an entry, so that a stack trace is found by any of its lines
+    level               the least level; "" is all. An entry without a level counts as info
+    tail                only the last so many entries of the whole merged timeline
+    """
+
+    since_ns: int = 0
+    until_ns: int | None = None
+    grep: re.Pattern[str] | None = None
+    level: str = ""
+    tail: int | None = None
+
+    def passes(self, entry: LogEntry) -> bool:
+        """Everything but `tail`."""
+        return (
+            self.since_ns <= entry.time_ns
+            and (self.until_ns is None or entry.time_ns <= self.until_ns)
+            and (not self.level or is_at_least(entry.level, self.level))
+            and (self.grep is None or self.grep.search(entry.text) is not None)
+        )
+
+    def apply(self, entries: Iterable[LogEntry]) -> Iterator[LogEntry]:
+        passing = (entry for entry in entries if self.passes(entry))
+        return passing if self.tail is None else iter(deque(passing, maxlen=self.tail))
+
+
+@dataclass(frozen=True)
+class Scope:
+    """Where the lines of a cluster are, and whose are wanted.
+
+    `record` is what the provider says now (None: the cluster is not up). `folders` are the cluster's, the first is the
+    one where our own steps are. `formats` gives the LogFormat of a kind. `nodes` and `own` pick nodes and own steps.
+    """
+
+    cluster: str
+    record: ClusterRecord | None
+    folders: tuple[Path, ...]
+    formats: Callable[[str], LogFormat]
+    nodes: Callable[[NodeRecord], bool] = lambda _record: True
+    own: Callable[[OwnStep], bool] = lambda _step: True
+
+
+@dataclass
+class _Past:
+    """What reading the past leaves for following: how far each container was read, which archives are done."""
+
+    cursors: dict[str, Cursor] = field(default_factory=dict)
+    done: set[str] = field(default_factory=set)
+    order: list[str] = field(default_factory=list)
+
+
+def nodes_of(scope: Scope) -> tuple[NodeRecord, ...]:
+    """The nodes of this life that have lines: those there now, then those whose logs are archived, each name once."""
+    live = scope.record.nodes if scope.record else ()
+    born = scope.record.born if scope.record else None
+    past = [archived.record for archived in find_archives(scope.folders, scope.cluster, born)]
+    return tuple({node.name: node for node in reversed((*live, *past))}.values())[::-1]
+
+
+def read(provider: Provider, scope: Scope, wanted: Filter) -> Entries:
+    """The merged timeline of this life of the cluster up to now: what runs, and what was made anew in it."""
+    tail = OwnTail(scope.folders[0])
+    try:
+        yield from wanted.apply(_past(provider, scope, wanted.since_ns, _Past(), tail))
+    finally:
+        tail.close()
+
+
+def read_and_follow(provider: Provider, scope: Scope, wanted: Filter, clock: Clock = SYSTEM) -> Entries:
+    """The same, and then goes on as lines are written, until the cluster is gone. Close it to end it."""
+    past = _Past()
+    tail = OwnTail(scope.folders[0])
+    try:
+        yield from wanted.apply(_past(provider, scope, wanted.since_ns, past, tail))
+        future = Wanted(scope.cluster, scope.folders, scope.formats, scope.nodes, scope.own)
+        entries = follow(
+            provider, future, cursors=past.cursors, done=past.done, order=past.order, tail=tail, clock=clock
+        )
+        with closing(entries):
+            yield from replace(wanted, tail=None).apply(entries)
+    finally:
+        tail.close()
+
+
+def read_archived(scope: Scope, wanted: Filter) -> Entries:
+    """The merged timeline of the youngest life that has archived logs; needs no engine."""
+    everything = find_archives(scope.folders, scope.cluster)
+    born = last_life(everything)
+    if born is None:
+        return
+    mine = [archived for archived in everything if archived.born == born]
+    lives = sorted({int(archived.born) for archived in everything if archived.born.isdigit()})
+    later = [str(life) for life in lives if born.isdigit() and life > int(born)]
+    runs: dict[str, list[Archived]] = {}
+    for archived in sorted(mine, key=lambda each: (each.component, each.index)):
+        if scope.nodes(archived.record):
+            runs.setdefault(archived.node, []).append(archived)
+    nodes = [
+        _entries(scope, each[0].record, _chain([_archived_run(archived, wanted.since_ns) for archived in each]))
+        for each in runs.values()
+    ]
+    own = of_life(read_own(scope.folders[0]), born, later[0] if later else None)
+    nodes.append(step.entry for step in own if scope.own(step))
+    yield from wanted.apply(merge(nodes))
+
+
+Run = tuple[str, Iterator[LogLine]]
+"""The runtime id of a container, and its lines."""
+
+
+def _past(provider: Provider, scope: Scope, since_ns: int, past: _Past, tail: OwnTail) -> Iterator[LogEntry]:
+    record = scope.record
+    sources: list[Iterable[LogEntry]] = []
+    if record is not None:
+        live = {node.runtime_id for node in record.nodes}
+        archives: dict[str, list[Archived]] = {}
+        for archived in find_archives(scope.folders, scope.cluster, record.born, known=live):
+            archives.setdefault(archived.node, []).append(archived)
+        gone = [each[0].record for name, each in archives.items() if record.node(name) is None]
+        for node in (*record.nodes, *gone):
+            if not scope.nodes(node):
+                continue
+            past.order.append(node.name)
+            runs = [_archived_run(archived, since_ns) for archived in archives.get(node.name, ())]
+            past.done.update(archived.runtime_id for archived in archives.get(node.name, ()))
+            if node.runtime_id in live:
+                runs.append(_live_run(provider, scope, node, since_ns, past))
+            sources.append(_entries(scope, node, _chain(runs)))
+    steps = tuple(tail.read())
+    mine = of_life(steps, record.born) if record is not None else ()
+    sources.append(step.entry for step in mine if scope.own(step))
+    return merge(sources)
+
+
+def _live_run(provider: Provider, scope: Scope, node: NodeRecord, since_ns: int, past: _Past) -> Run:
+    """Asks the engine at once, so that it reads all nodes side by side while we merge."""
+    cursor = past.cursors[node.runtime_id] = Cursor(since_ns)
+    try:
+        lines = provider.logs(node, since_ns)
+    except NodeUnreachable:  # removed since we looked, and archived before that
+        found = find_archives(scope.folders, scope.cluster, node.born)
+        lines = chain.from_iterable(
+            read_archive(each, since_ns) for each in found if each.runtime_id == node.runtime_id
+        )
+    return node.runtime_id, cursor.rest(lines, since_ns, 0)
+
+
+def _archived_run(archived: Archived, since_ns: int) -> Run:
+    return archived.runtime_id, read_archive(archived, since_ns)
+
+
+def _chain(runs: Sequence[Run]) -> Iterator[tuple[str, LogLine]]:
+    """The runs of one node, one after the other."""
+    for runtime_id, lines in runs:
+        for line in lines:
+            yield runtime_id, line
+
+
+def _entries(scope: Scope, node: NodeRecord, lines: Iterator[tuple[str, LogLine]]) -> Iterator[LogEntry]:
+    """Lines of one node -> entries, joined, with their levels."""
+    level = LevelReader(scope.formats(node.kind))
+    name, component, zone = node.name, node.component, node.zone
+    plain = (
+        LogEntry(line.time_ns, name, component, zone, line.stream, "", line.text, runtime_id, seq)
+        for seq, (runtime_id, line) in enumerate(lines)
+    )
+    for entry in join(plain, level):
+        yield entry._replace(level=level(entry.text))
