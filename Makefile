@@ -30,7 +30,7 @@ check: setup  ## format, lint, types, layers, roles
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 	@$(BIN)/yamllint --strict .
-	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/ansible-lint --offline --quiet playbooks
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/ansible-lint --offline -q playbooks
 
 format: setup  ## write the format, mend what ruff can
 	@$(BIN)/ruff format .
