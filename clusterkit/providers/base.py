@@ -91,6 +91,11 @@ class LiveNode(Node, Service, Protocol):
 class Provider(Protocol):
     """Everything above this line knows nodes only through it."""
 
+    @property
+    def address(self) -> str:
+        """Where the runtime answers, as its own programs take it (DOCKER_HOST)."""
+        ...
+
     def abilities(self) -> frozenset[Ability]: ...
 
     def clusters(self) -> tuple[ClusterRecord, ...]: ...
