@@ -214,12 +214,17 @@ def _switch_auth(running: Running) -> None:
 
 
 def _through_any(running: Running, do: Callable[[EtcdClient], T]) -> T:
-    """Through the first member that answers. Raises: the trouble of the last one."""
+    """Through the first member that knows a leader; one that knows none would keep us waiting.
+
+    Raises: the trouble of the last one.
+    """
     trouble: Exception = NodeUnreachable("no node runs")
     for member in running.up:
         try:
             client = EtcdClient(running, member, password="")
             try:
+                if not _leader(client.status()):
+                    raise ClientError("it knows no leader")
                 return do(client)
             finally:
                 client.close()

@@ -1,0 +1,308 @@
+"""L3. The user's own program: built from a Dockerfile, taken from an image, or a command on clusterkit's base image."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Self
+
+from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
+
+from clusterkit.components.base import (
+    Component,
+    Group,
+    Member,
+    Misfit,
+    Options,
+    Port,
+    Role,
+    Running,
+    Unready,
+)
+from clusterkit.components.conditions import answers, ask_each, get_each, listening
+from clusterkit.model.topology import Build, ComponentSpec
+from clusterkit.node import Command
+
+
+def _words(value: object) -> object:
+    """A command as text is split as a shell does, without a shell. Raises: ValueError."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return tuple(shlex.split(value))
+    except ValueError as error:
+        raise ValueError(f'"{value}" cannot be split into words: {str(error).lower()}') from error
+
+
+Words = Annotated[tuple[str, ...], BeforeValidator(_words, json_schema_input_type=str | list[str])]
+
+
+class BuildOptions(Options):
+    """A Dockerfile of the user's."""
+
+    context: Path
+    """The folder that is built, relative to the topology."""
+
+    dockerfile: str = "Dockerfile"
+    """The Dockerfile, relative to the context."""
+
+    args: dict[str, str] = Field(default_factory=dict)
+    """Build arguments."""
+
+
+class PortOptions(Options):
+    """A port that the program listens on."""
+
+    port: int = Field(ge=1, le=65535)
+    """The number inside the node."""
+
+    publish: bool = True
+    """Make it reachable on loopback of this machine."""
+
+
+class HttpHealth(Options):
+    """Healthy when a GET has the status."""
+
+    port: str
+    """The name of a port."""
+
+    path: str = "/"
+    """What is asked for."""
+
+    status: int = Field(default=200, ge=100, le=599)
+    """The status that means healthy."""
+
+
+class TcpHealth(Options):
+    """Healthy when a connection is accepted."""
+
+    port: str
+    """The name of a port."""
+
+
+class HealthOptions(Options):
+    """How to tell that the program is ready: one of these."""
+
+    http: HttpHealth | None = None
+    """A GET has this status."""
+
+    tcp: TcpHealth | None = None
+    """A connection is accepted."""
+
+    command: Words | None = None
+    """A program, run on the node, ends with 0."""
+
+    @model_validator(mode="after")
+    def _is_one(self) -> Self:
+        given = [name for name in ("http", "tcp", "command") if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ValueError(f"health needs one of http, tcp and command, and has {' and '.join(given) or 'none'}")
+        if self.command == ():
+            raise ValueError("health: the command is empty")
+        return self
+
+
+class HttpRole(Options):
+    """The role is what a GET answers."""
+
+    port: str
+    """The name of a port."""
+
+    path: str = "/"
+    """What is asked for."""
+
+    key: str = ""
+    """In a JSON object: the key that holds the role. Else the whole text is the role."""
+
+
+class RoleOptions(Options):
+    """Where a node says which role it has."""
+
+    http: HttpRole
+    """A GET answers with it."""
+
+
+class ServiceOptions(Options):
+    """Options of service."""
+
+    build: BuildOptions | None = None
+    """A folder with a Dockerfile, or {context, dockerfile, args}."""
+
+    command: Words = ()
+    """The program and its arguments: a list, or text that is split as a shell does. Without it, the image's own."""
+
+    packages: tuple[str, ...] = ()
+    """Debian packages to install on the base image."""
+
+    ports: dict[str, PortOptions] = Field(default_factory=dict)
+    """Name -> number, or {port, publish}. The first is the one that clients use."""
+
+    health: HealthOptions | None = None
+    """How to tell that it is ready. Without it: the program runs, and the first port accepts a connection."""
+
+    role: RoleOptions | None = None
+    """Where a node says which role it has, if it has one."""
+
+    working_dir: str = ""
+    """The folder that the program starts in."""
+
+    user: str = ""
+    """Who runs the program: a name or number that the image has. Without it, the image's own."""
+
+    @field_validator("build", mode="before")
+    @classmethod
+    def _build_of_a_path(cls, value: object) -> object:
+        return {"context": value} if isinstance(value, str) else value
+
+    @field_validator("build")
+    @classmethod
+    def _build_is_there(cls, value: BuildOptions | None, info: ValidationInfo) -> BuildOptions | None:
+        """A relative path begins at the topology's folder: `folder` in the context of the validation."""
+        if value is None:
+            return None
+        context = Path((info.context or {}).get("folder", "."), value.context).resolve()
+        if not context.is_dir():
+            raise ValueError(f'"{value.context}" is not a folder; looked for {context}')
+        if not (context / value.dockerfile).is_file():
+            raise ValueError(
+                f'"{value.context}" has no {value.dockerfile}; put one there, or name it with `dockerfile:`'
+            )
+        return value.model_copy(update={"context": context})
+
+    @field_validator("ports", mode="before")
+    @classmethod
+    def _port_of_a_number(cls, value: object) -> object:
+        if not isinstance(value, Mapping):
+            return value
+        return {name: {"port": port} if isinstance(port, int) else port for name, port in value.items()}
+
+    @model_validator(mode="after")
+    def _fit_together(self) -> Self:
+        if self.build is not None and self.packages:
+            raise ValueError("packages are for the base image; with build, install them in the Dockerfile")
+        if self.working_dir and not self.working_dir.startswith("/"):
+            raise ValueError(f'working_dir is "{self.working_dir}"; it must begin with /')
+        numbers = [port.port for port in self.ports.values()]
+        twice = next((number for number in numbers if numbers.count(number) > 1), None)
+        if twice is not None:
+            raise ValueError(f"ports: {twice} has two names")
+        for where, named in self._named_ports():
+            if named not in self.ports:
+                there = ", ".join(self.ports) or "none"
+                raise ValueError(f'{where} names the port "{named}"; the ports are: {there}')
+        return self
+
+    def _named_ports(self) -> Iterator[tuple[str, str]]:
+        if self.health is not None and self.health.http is not None:
+            yield "health", self.health.http.port
+        if self.health is not None and self.health.tcp is not None:
+            yield "health", self.health.tcp.port
+        if self.role is not None:
+            yield "role", self.role.http.port
+
+
+def is_ready(running: Running) -> Unready:
+    """As `health` says; without it, the first port accepts a connection. That the program runs was seen before."""
+    options: ServiceOptions = running.group.options
+    health = options.health
+    if health is None:
+        return listening(next(iter(options.ports)))(running) if options.ports else {}
+    if health.http is not None:
+        return answers(health.http.port, health.http.path, health.http.status)(running)
+    if health.tcp is not None:
+        return listening(health.tcp.port)(running)
+    return _ends_well(running, health.command or ())
+
+
+def _ends_well(running: Running, argv: tuple[str, ...]) -> Unready:
+    def run(member: Member) -> str:
+        result = running.nodes[member.name].run(Command(argv, timeout=running.timeout))
+        last = (result.stderr or result.stdout).decode(errors="replace").strip().splitlines()[-1:]
+        return (
+            ""
+            if result.code == 0
+            else f"{argv[0]} ended with code {result.code}" + "".join(f": {line}" for line in last)
+        )
+
+    found, troubles = ask_each(running.up, run)
+    return {name: said for name, said in {**found, **troubles}.items() if said}
+
+
+def read_roles(running: Running) -> Mapping[str, tuple[Role, ...]]:
+    """What each node answers, where the options say whom to ask. Nodes without a clear answer are absent."""
+    options: ServiceOptions = running.group.options
+    if options.role is None:
+        return {}
+    asked = options.role.http
+    found, _ = get_each(running, asked.port, asked.path)
+    roles = {}
+    for name, answer in found.items():
+        role = _role(answer.text, asked.key)
+        if answer.status < 300 and role:
+            roles[name] = (Role(role),)
+    return roles
+
+
+_LONGEST_ROLE = 40
+
+
+def _role(text: str, key: str) -> str:
+    """The first line of the text, or the value of the key in it; "" where there is none."""
+    if key:
+        try:
+            said = json.loads(text)
+        except ValueError:
+            return ""
+        text = str(said.get(key, "")) if isinstance(said, dict) else ""
+    return text.partition("\n")[0].strip()[:_LONGEST_ROLE]
+
+
+def _misfits(spec: ComponentSpec, _all: Mapping[str, ComponentSpec]) -> Iterator[Misfit]:
+    options: ServiceOptions = spec.options
+    if spec.image is not None and options.build is not None:
+        yield Misfit("build", "build and image are both given", "keep one of them")
+    if spec.image is not None and options.packages:
+        yield Misfit(
+            "packages",
+            "packages are for the base image, and image is given",
+            "make an image that has them, or use build",
+        )
+    if spec.image is None and options.build is None and not options.command:
+        yield Misfit(
+            "command",
+            f"{spec.name} has nothing to run: none of build, image and command is given",
+            "give build: a folder with a Dockerfile, image: a name, or command: a program on the base image",
+        )
+
+
+def _build(options: ServiceOptions) -> Build | None:
+    given = options.build
+    return None if given is None else Build(given.context, given.dockerfile, given.args)
+
+
+def _command(group: Group, _member: Member) -> tuple[str, ...]:
+    command: tuple[str, ...] = group.options.command
+    return command
+
+
+def _ports(options: ServiceOptions) -> Mapping[str, Port]:
+    return {name: Port(port.port, port.publish) for name, port in options.ports.items()}
+
+
+COMPONENT = Component(
+    kind="service",
+    version="1",
+    summary="your own program: build, image, or a command on the base image",
+    options=ServiceOptions,
+    ports=_ports,
+    command=_command,
+    user=lambda options: str(options.user),
+    check=_misfits,
+    build=_build,
+    packages=lambda options: tuple(options.packages),
+    working_dir=lambda options: str(options.working_dir),
+    ready=(is_ready,),
+    roles=read_roles,
+)
