@@ -71,8 +71,8 @@ class _Block:
     def last_start(self) -> int:
         return -1 if self.last is None else self.last.start
 
-    def evidence(self, clusters: dict[Any, _Cluster]) -> list[Step | None]:
-        """The first and last call, the writes up to the values they are about, and what shows that they happened."""
+    def evidence(self) -> list[Step | None]:
+        """The first and last call, and the writes up to the values they are about."""
         wanted = {step.start for step in (self.first, self.last) if step is not None}
         writes: list[Step | None] = []
         needed: list[Step | None] = []
@@ -81,7 +81,7 @@ class _Block:
             calls = (cluster.write, *cluster.reads)
             if any(step is not None and step.start in wanted for step in calls):
                 needed = list(writes)
-        return [*needed, self.first, self.last, *(_witness(clusters, needed[-1]) if needed else ())]
+        return [*needed, self.first, self.last]
 
     def __str__(self) -> str:
         return " -> ".join(str(cluster.value) for cluster in self.clusters[:1] + self.clusters[1:][-1:])
@@ -96,12 +96,28 @@ def judge_register(steps: list[Step], initial: Hashable) -> Answer:
     have to come before each other (Gibbons & Korach, theorem 4.3: forward zones that overlap, or a backward zone within
     a forward zone; a longer circle always has such a pair in it).
     """
-    clusters = _clusters(steps, initial)
-    if not isinstance(clusters, dict):
-        return clusters
+    makers: dict[Any, Step] = {}
+    for step in steps:
+        if step.f != "read":
+            value = _made(step)
+            if value in makers or value == initial:
+                return NOT_UNIQUE
+            makers[value] = step
+    clusters, refutation = _clusters(steps, makers, initial)
+    refutation = refutation or _blocks(clusters)
+    return _witnessed(clusters, refutation) if refutation is not None else None
+
+
+def _made(step: Step) -> Any:
+    return step.argument[1] if step.f == "cas" else step.argument
+
+
+def _blocks(clusters: dict[Any, _Cluster]) -> Refutation | None:
     blocks: list[_Block] = []
     covered = 0
     for cluster in clusters.values():
+        if len(cluster.swaps) > 1:
+            return _refute(f"{cluster.value} was swapped twice, but written once", cluster.write, *cluster.swaps[:2])
         if cluster.write is None or cluster.write.f == "write":
             block = _block(clusters, cluster)
             if isinstance(block, Refutation):
@@ -111,40 +127,24 @@ def judge_register(steps: list[Step], initial: Hashable) -> Answer:
     if covered < len(clusters):  # a ring of cas that nothing starts
         inside = {each.value for block in blocks for each in block.clusters}
         ring = [each.write for value, each in clusters.items() if value not in inside]
-        shown = [step for write in ring for step in _witness(clusters, write)]
-        return _refute("each of these takes its old value from another of them", *ring, *shown)
-    return _zones(clusters, blocks)
+        return _refute("each of these takes its old value from another of them", *ring)
+    return _zones(blocks)
 
 
-def _clusters(steps: list[Step], initial: Hashable) -> dict[Any, _Cluster] | Answer:
+def _clusters(
+    steps: list[Step], makers: dict[Any, Step], initial: Hashable
+) -> tuple[dict[Any, _Cluster], Refutation | None]:
     """Value -> its calls, without the writes of unknown outcome that nobody saw: those need not have happened."""
-    makers: dict[Any, Step] = {}
-    for step in steps:
-        if step.f != "read":
-            value = _made(step)
-            if value in makers or value == initial:
-                return NOT_UNIQUE
-            makers[value] = step
     seen = _seen(steps, makers)
     clusters = {initial: _Cluster(initial, None)}
     for value, step in makers.items():
         if step.end != OPEN or value in seen:
             clusters[value] = _Cluster(value, step)
+    refutation: Refutation | None = None
     for step in steps:
         if step.f == "read" or (step.f == "cas" and (step.end != OPEN or _made(step) in seen)):
-            refutation = _attach(clusters, step)
-            if refutation is not None:
-                return refutation
-    for value, cluster in clusters.items():
-        if len(cluster.swaps) > 1:
-            one, other = cluster.swaps[:2]
-            shown = (*_witness(clusters, one), *_witness(clusters, other))
-            return _refute(f"{value} was swapped twice, but written once", cluster.write, one, other, *shown)
-    return clusters
-
-
-def _made(step: Step) -> Any:
-    return step.argument[1] if step.f == "cas" else step.argument
+            refutation = _attach(clusters, step) or refutation
+    return clusters, refutation
 
 
 def _seen(steps: list[Step], makers: dict[Any, Step]) -> set[Any]:
@@ -176,15 +176,17 @@ def _attach(clusters: dict[Any, _Cluster], step: Step) -> Refutation | None:
     return None
 
 
-def _witness(clusters: dict[Any, _Cluster], write: Step | None) -> list[Step]:
-    """What shows that a write of unknown outcome took effect: who read its value, or swapped it and was seen."""
-    shown: list[Step] = []
-    while write is not None and write.end == OPEN:
-        cluster = clusters[_made(write)]
-        found = cluster.reads[:1] or sorted(cluster.swaps, key=lambda step: step.end)[:1]
-        write = found[0] if found and found[0] not in shown else None
-        shown += found
-    return shown
+def _witnessed(clusters: dict[Any, _Cluster], refutation: Refutation) -> Refutation:
+    """With what shows that its writes of unknown outcome took effect: who read the value, or swapped it."""
+    steps = list(refutation.steps)
+    found = {step.result for step in steps if step.f == "read"}
+    found |= {step.argument[0] for step in steps if step.f == "cas" and step.end != OPEN}
+    for step in steps:  # it grows as it is walked: a witness may need one of its own
+        if step.end == OPEN and step.f != "read" and _made(step) not in found:
+            cluster = clusters[_made(step)]
+            found.add(_made(step))
+            steps += cluster.reads[:1] or sorted(cluster.swaps, key=lambda each: each.end)[:1]
+    return _refute(refutation.why, *steps)
 
 
 def _block(clusters: dict[Any, _Cluster], head: _Cluster) -> _Block | Refutation:
@@ -215,18 +217,18 @@ def _block(clusters: dict[Any, _Cluster], head: _Cluster) -> _Block | Refutation
     return block
 
 
-def _zones(clusters: dict[Any, _Cluster], blocks: list[_Block]) -> Refutation | None:
+def _zones(blocks: list[_Block]) -> Refutation | None:
     """Refuted by two blocks of which each has to come before the other."""
     forward = sorted((block for block in blocks if block.first_end < block.last_start), key=lambda each: each.first_end)
     for one, other in pairwise(forward):
         if other.first_end < one.last_start:
-            return _refute(_both(one, other), *one.evidence(clusters), *other.evidence(clusters))
+            return _refute(_both(one, other), *one.evidence(), *other.evidence())
     ends = [block.first_end for block in forward]
     for block in blocks:
         if block.first_end >= block.last_start:
             at = bisect_left(ends, block.last_start) - 1
             if at >= 0 and block.first_end < forward[at].last_start:
-                return _refute(_both(forward[at], block), *forward[at].evidence(clusters), *block.evidence(clusters))
+                return _refute(_both(forward[at], block), *forward[at].evidence(), *block.evidence())
     return None
 
 

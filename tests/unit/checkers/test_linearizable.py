@@ -51,7 +51,7 @@ def _agree(name: str, seed: int, calls: int) -> None:
 
 
 @pytest.mark.parametrize("name", OBJECTS)
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=3000, deadline=None)
 @given(seed=SEEDS)
 def test_agrees_with_brute_force(name: str, seed: int) -> None:
     _agree(name, seed, calls=7)
