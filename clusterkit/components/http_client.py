@@ -70,6 +70,7 @@ class HttpConnection:
             self._wait_at_most(deadline)
             part = response.read1(65536)
             if not part:
+                response.close()  # read1 does not, and the connection would take it for unread
                 return b"".join(parts)
             parts.append(part)
         self.close()
