@@ -4,24 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
 import click
 
 from clusterkit.units import Duration, Rate, Size
 
 F = TypeVar("F", bound=Callable[..., object])
-Q = TypeVar("Q", Duration, Size, Rate)
 
 
-class Quantity(click.ParamType, Generic[Q]):
+class Quantity(click.ParamType):
     """A number with its unit: `--wait-timeout 30s`."""
 
-    def __init__(self, kind: type[Q]) -> None:
+    def __init__(self, kind: type[Duration | Size | Rate]) -> None:
         self.kind = kind
         self.name = kind.__name__.lower()
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Q:
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         try:
             return self.kind.parse(value)
         except ValueError as error:
@@ -31,7 +30,7 @@ class Quantity(click.ParamType, Generic[Q]):
 def file_option(command: F) -> F:
     """`-f`: the topology; the parameter is `file`, a path or None."""
     return click.option(
-        "-f", "--file", "file", type=click.Path(path_type=Path), help="The topology; else clusterkit.yml of this folder."
+        "-f", "--file", "file", type=click.Path(path_type=Path), help="The topology; else clusterkit.yml here."
     )(command)
 
 
