@@ -136,11 +136,12 @@ class OwnTail:
         if self._file is None:
             self._open(self._path)
         while self._file is not None:
+            is_current = self._is_current()  # asked first: what is written before the file is moved is read below
             whole, _, self._held = (self._held + _rest(self._file)).rpartition(b"\n")
             for step in _decode(whole, self._seq):
                 self._seq += 1
                 yield step
-            if self._is_current():
+            if is_current:
                 return
             self.close()
             self._open(self._path)

@@ -82,11 +82,15 @@ class _Past:
 
 
 def nodes_of(scope: Scope) -> tuple[NodeRecord, ...]:
-    """The nodes of this life that have lines: those there now, then those whose logs are archived, each name once."""
+    """The nodes of this life that have lines, each once: those there now, then those of which only archives are left.
+
+    Without a `record`, those of all archives.
+    """
     live = scope.record.nodes if scope.record else ()
     born = scope.record.born if scope.record else None
     past = [archived.record for archived in find_archives(scope.folders, scope.cluster, born)]
-    return tuple({node.name: node for node in reversed((*live, *past))}.values())[::-1]
+    gone = {node.name: node for node in past if all(node.name != other.name for other in live)}
+    return (*live, *sorted(gone.values(), key=lambda node: (node.component, node.index)))
 
 
 def read(provider: Provider, scope: Scope, wanted: Filter) -> Entries:

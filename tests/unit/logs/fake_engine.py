@@ -114,6 +114,10 @@ class FakeEngine:
                 raise NodeUnreachable(f"{record.name} is gone")
             return Stream(self, record.runtime_id, since_ns, follow)
 
+    @property
+    def address(self) -> str:
+        return "fake://engine"
+
     def abilities(self) -> Any:
         return frozenset()
 
