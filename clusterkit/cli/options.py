@@ -13,7 +13,7 @@ from clusterkit.units import Duration, Rate, Size
 F = TypeVar("F", bound=Callable[..., object])
 
 
-class Quantity(click.ParamType):
+class Quantity(click.ParamType):  # type: ignore[type-arg]  # older releases of click have no type argument
     """A number with its unit: `--wait-timeout 30s`."""
 
     def __init__(self, kind: type[Duration | Size | Rate]) -> None:
