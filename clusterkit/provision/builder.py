@@ -156,7 +156,18 @@ class Builder:
 
 @contextmanager
 def builder(client: APIClient, image: str, tag: str) -> Iterator[Builder]:
-    """A build container for `tag`, removed at the end. On the host's network, because sources may live on loopback."""
+    """A build container for `tag`, removed at the end."""
+    try:
+        yield start_builder(client, image, tag)
+    finally:
+        remove_container(client, builder_name(work_name(tag)))
+
+
+def start_builder(client: APIClient, image: str, tag: str) -> Builder:
+    """A build container for `tag`; the caller removes it, by its name, even where this fails.
+
+    It is on the host's network, because package sources and proxies may live on loopback.
+    """
     from docker.types import Mount
 
     name = builder_name(work_name(tag))
@@ -170,17 +181,14 @@ def builder(client: APIClient, image: str, tag: str) -> Iterator[Builder]:
         image,
         ["sleep", "infinity"],
         name=name,
-        hostname="build",
+        hostname="build",  # else this machine's name would stand in the image's history
         user="root",
         entrypoint=[],
         host_config=host,
         use_config_proxy=False,  # else the engine's proxy, with its login, would stand in the image's environment
     )["Id"]
-    try:
-        client.start(container)
-        yield Builder(client, container, name)
-    finally:
-        remove_container(client, container)
+    client.start(container)
+    return Builder(client, container, name)
 
 
 def prepare(builder: Builder, machine: Machine, codename: str) -> None:

@@ -69,14 +69,15 @@ class Images:
         self._engine = re.sub(r"\W+", "-", str(client.base_url))
 
     def tags(self, images: Collection[Image]) -> Mapping[Image, str]:
-        """The tag each one has or will have; the engine is not asked."""
-        return {image: image_tag(image, self._roles) for image in images}
+        """The tag each one has or will have, in the order of the tags; the engine is not asked."""
+        tags = {image: image_tag(image, self._roles) for image in images}
+        return dict(sorted(tags.items(), key=lambda item: item[1]))
 
     def missing(self, images: Collection[Image]) -> tuple[Image, ...]:
         """Those that `ensure` would make, in the order of their tags."""
         tags = self.tags(images)
         present = self._present(tags)
-        return tuple(sorted((image for image in tags if image not in present), key=lambda image: tags[image]))
+        return tuple(image for image in tags if image not in present)
 
     def ensure(self, images: Collection[Image]) -> Mapping[Image, BuiltImage]:
         """Makes what is missing, side by side. Raises: InstallFailed, EngineUnreachable."""

@@ -10,7 +10,6 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +19,15 @@ from clusterkit.errors import InstallFailed
 from clusterkit.journal import Journal
 from clusterkit.plan import Install
 from clusterkit.provision.base import release_of
-from clusterkit.provision.builder import LISTS, Builder, builder, prepare
+from clusterkit.provision.builder import (
+    LISTS,
+    Builder,
+    builder_name,
+    prepare,
+    remove_container,
+    start_builder,
+    work_name,
+)
 from clusterkit.provision.recipe import role_folders, role_path
 from clusterkit.provision.sources import Machine, masked
 
@@ -55,16 +62,20 @@ def install(
     Raises: InstallFailed for the first role that failed, after the others were committed.
     """
     codename = release_of(client, base)
-    with ExitStack() as stack, ThreadPoolExecutor(os.cpu_count()) as pool:
-        started = pool.map(lambda tag: stack.enter_context(builder(client, base, tag)), images.values())
-        builders = dict(zip(images, started, strict=True))
-        list(pool.map(lambda build: prepare(build, machine, codename), builders.values()))
-        known = lists if lists is not None else _update(builders, machine)
-        list(pool.map(lambda build: _put_lists(build, known), builders.values()))
-        outcomes = _play(journal, machine, builders, folder, roles, is_cancelled)
-        good = {image: build for image, build in builders.items() if not outcomes[build.name].failed}
-        with journal.step(f"commit {len(good)} images", level="debug"):
-            list(pool.map(lambda image: good[image].commit(image.role, images[image]), good))
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        try:
+            started = pool.map(lambda tag: start_builder(client, base, tag), images.values())
+            builders = dict(zip(images, started, strict=True))
+            list(pool.map(lambda build: prepare(build, machine, codename), builders.values()))
+            known = lists if lists is not None else _update(builders, machine)
+            list(pool.map(lambda build: _put_lists(build, known), builders.values()))
+            outcomes = _play(journal, machine, builders, folder, roles, is_cancelled)
+            good = {image: build for image, build in builders.items() if not outcomes[build.name].failed}
+            with journal.step(f"commit {len(good)} images", level="debug"):
+                list(pool.map(lambda image: good[image].commit(image.role, images[image]), good))
+        finally:
+            names = [builder_name(work_name(tag)) for tag in images.values()]
+            list(pool.map(lambda name: remove_container(client, name), names))
     for image, build in builders.items():
         if outcomes[build.name].failed:
             raise _failed(image, outcomes[build.name], roles)
@@ -141,7 +152,6 @@ def _play(
         "LC_ALL": "C.UTF-8",
         **_engine_address(),
     }
-    told: list[str] = []
     run = ansible_runner.run(
         private_data_dir=str(private),
         playbook=str(paths.playbooks() / "images.yml"),
