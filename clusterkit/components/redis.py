@@ -51,7 +51,7 @@ LOG_LEVEL = r"^\d+:[A-Z] \d+ \w+ \d+ [\d:.]+ (?P<level>[.\-*#])"
 LOG_WORDS = {".": "debug", "-": "debug", "*": "info", "#": "warning"}
 
 _OURS = (
-    "aclfile", "bind", "cluster-enabled", "daemonize", "dir", "include", "logfile", "masterauth", "port",
+    "aclfile", "bind", "cluster-enabled", "daemonize", "dir", "include", "logfile", "masterauth", "masteruser", "port",
     "replica-announce-ip", "replica-announce-port", "replicaof", "requirepass", "slaveof", "supervised", "user",
 )  # fmt: skip
 _OPTION_OF = {

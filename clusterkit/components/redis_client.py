@@ -28,7 +28,7 @@ class RespConnection:
         self._received = b""
         if password:
             try:
-                self.ask("AUTH", password)
+                self.ask("AUTH", "default", password)
             except (OSError, ClientError):
                 self.close()
                 raise
@@ -109,8 +109,8 @@ class RedisClient:
 def connect(running: Running, member: Member) -> RespConnection:
     """A connection to a member of a `redis` or `redis-sentinel`, logged in. Raises: OSError, ClientError."""
     host, port = running.dial(member, "client")
-    password = running.group.secrets["password"] if running.group.options.password else ""
-    return RespConnection(host, port, running.timeout, password)
+    # A server without a password takes any, when one logs in by name.
+    return RespConnection(host, port, running.timeout, running.group.secrets["password"])
 
 
 def ask(running: Running, member: Member, *words: str | int) -> Reply:

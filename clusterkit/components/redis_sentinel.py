@@ -143,13 +143,18 @@ def _flags(reply: Reply) -> Mapping[str, str]:
     return found
 
 
+def _is_lost(flags: str) -> bool:
+    """Not so by "master_down": that is what a peer thinks of the primary."""
+    return not {"s_down", "o_down", "disconnected"}.isdisjoint(flags.split(","))
+
+
 def agrees(running: Running) -> Unready:
     """A majority could act, every sentinel is linked to all others and knows all replicas, all name one primary."""
     seen, unready = look(running)
     peers, replicas = len(running.members) - 1, len(watched(running.group).members) - 1
     primaries = {node.primary for node in seen.values()}
     for name, node in seen.items():
-        lost = [_name_of(running, peer) for peer, flags in node.peers.items() if flags != "sentinel"]
+        lost = [_name_of(running, peer) for peer, flags in node.peers.items() if _is_lost(flags)]
         if not node.verdict.startswith("OK"):
             unready[name] = f"CKQUORUM: {node.verdict}"
         elif len(node.peers) != peers:
@@ -177,7 +182,7 @@ def examine(running: Running) -> Iterator[Finding]:
     yield Finding(f"members: {len(seen)} of {len(running.members)} answer", is_ok=len(seen) == len(running.members))
     for name, node in seen.items():
         yield Finding(f"quorum: {node.verdict}", is_ok=node.verdict.startswith("OK"), node=name)
-        down = [_name_of(running, other) for other, flags in {**node.peers, **node.replicas}.items() if "down" in flags]
+        down = [_name_of(running, other) for other, flags in {**node.peers, **node.replicas}.items() if _is_lost(flags)]
         if down:
             yield Finding(f"members: it takes {all_of(down)} for down", is_ok=False, node=name)
     named = {_name_of(running, node.primary) for node in seen.values()}
