@@ -23,7 +23,7 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TypeVar
+from typing import Any, TypeVar
 
 CALL_SECONDS = 1.0
 REQUEST_SECONDS = 10.0
@@ -38,6 +38,13 @@ class StoreError(Exception):
     """The store answered with an error, or did not answer as it should."""
 
 
+TROUBLES = (OSError, http.client.HTTPException, StoreError)
+
+
+def said(trouble: BaseException) -> str:
+    return str(trouble) or type(trouble).__name__
+
+
 def log(level: str, message: str, **fields: object) -> None:
     """One JSON object on one line; a single write, so that lines of several threads never mix."""
     entry = {"time": datetime.now(UTC).isoformat(), "level": level, "message": message, "node": NODE, **fields}
@@ -46,45 +53,56 @@ def log(level: str, message: str, **fields: object) -> None:
 
 
 def patiently(what: str, call: Callable[[], T], seconds: float) -> T:
-    """Calls until it works or the seconds are over. Raises the last trouble: OSError or StoreError."""
+    """Calls until it works or the seconds are over. Raises the last trouble."""
     end = time.monotonic() + seconds
     while True:
         try:
             return call()
-        except (OSError, http.client.HTTPException, StoreError) as trouble:
+        except TROUBLES as trouble:
             if time.monotonic() + PAUSE_SECONDS > end:
                 raise
-            log("warning", f"{what}: {trouble or type(trouble).__name__}; trying again")
+            log("warning", f"{what}: {said(trouble)}; trying again")
         time.sleep(PAUSE_SECONDS)
 
 
 class Etcd:
-    """Speaks to any etcd server: all of them serve reads and writes."""
+    """Speaks to any etcd server: all of them serve reads and writes. Each knows only the logins made with itself."""
 
-    def __init__(self, endpoints: list[str]) -> None:
+    def __init__(self, endpoints: list[str], user: str, password: str) -> None:
         self.endpoints = endpoints
+        self.login = {"name": user, "password": password}
+        self.tokens: dict[str, str] = {}
 
     def get(self, name: str) -> bytes | None:
-        found = self._post("/v3/kv/range", {"key": _base64(name.encode())}).get("kvs", [])
+        found = self._call("/v3/kv/range", {"key": _base64(name.encode())}).get("kvs", [])
         return base64.b64decode(found[0]["value"]) if found else None
 
     def put(self, name: str, value: bytes) -> None:
-        self._post("/v3/kv/put", {"key": _base64(name.encode()), "value": _base64(value)})
+        self._call("/v3/kv/put", {"key": _base64(name.encode()), "value": _base64(value)})
 
-    def _post(self, path: str, body: dict[str, str]) -> dict[str, list[dict[str, str]]]:
+    def _call(self, path: str, body: dict[str, str]) -> dict[str, Any]:
         endpoint, *others = self.endpoints
         self.endpoints = [*others, endpoint]  # when this server does not answer, the next try asks another one
+        token = self.tokens.pop(endpoint, "")  # when it is refused, the next try logs in again
+        if self.login["password"] and not token:
+            token = self._post(endpoint, "/v3/auth/authenticate", self.login)["token"]
+        found = self._post(endpoint, path, body, token)
+        self.endpoints = [endpoint, *others]
+        self.tokens[endpoint] = token
+        return found
+
+    def _post(self, endpoint: str, path: str, body: dict[str, str], token: str = "") -> dict[str, Any]:
         connection = http.client.HTTPConnection(endpoint, timeout=CALL_SECONDS)
         try:
-            connection.request("POST", path, json.dumps(body), {"Content-Type": "application/json"})
+            headers = {"Content-Type": "application/json"} | ({"Authorization": token} if token else {})
+            connection.request("POST", path, json.dumps(body), headers)
             answer = connection.getresponse()
             content = answer.read()
         finally:
             connection.close()
         if answer.status != http.HTTPStatus.OK:
             raise StoreError(f"etcd at {endpoint} says {answer.status}: {content.decode(errors='replace')[:200]}")
-        self.endpoints = [endpoint, *others]
-        found: dict[str, list[dict[str, str]]] = json.loads(content)
+        found: dict[str, Any] = json.loads(content)
         return found
 
 
@@ -164,6 +182,25 @@ def _base64(data: bytes) -> str:
     return base64.b64encode(data).decode()
 
 
+class Health:
+    """Whether both stores answer now. A change is logged, a look is not."""
+
+    def __init__(self) -> None:
+        self.was = ""
+
+    def look(self) -> tuple[int, str]:
+        try:
+            ETCD.get("health")
+            REDIS.ping()
+            status, now = 200, "ok"
+        except TROUBLES as trouble:
+            status, now = 503, said(trouble)
+        if now != self.was:
+            log("info" if status == 200 else "warning", f"health: {now}")
+            self.was = now
+        return status, now
+
+
 class Handler(BaseHTTPRequestHandler):
     """One request; each runs in a thread of its own."""
 
@@ -172,13 +209,13 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         if self.path == "/healthz":
-            self._guarded("health", 0, self._health)
+            self._answer(*HEALTH.look())
             return
         store, name = self._named()
         if store is None:
             self._answer(404, "there are /keys/NAME, /cache/NAME and /healthz")
             return
-        self._guarded(f"get {name}", REQUEST_SECONDS, lambda: self._found(store.get(name)))
+        self._guarded(f"get {name}", lambda: self._found(store.get(name)))
 
     def do_PUT(self) -> None:
         length = self.headers.get("Content-Length", "")
@@ -197,27 +234,22 @@ class Handler(BaseHTTPRequestHandler):
             log("info", f"stored {self.path}", bytes=len(value))
             return 200, b"stored\n"
 
-        self._guarded(f"put {name}", REQUEST_SECONDS, put)
+        self._guarded(f"put {name}", put)
 
     def _named(self) -> tuple[Etcd | Redis | None, str]:
         """The store and the name in it that the path means."""
         match = re.fullmatch(r"/(keys|cache)/([A-Za-z0-9._-]{1,200})", self.path)
         return (STORES[match[1]], match[2]) if match else (None, "")
 
-    def _health(self) -> tuple[int, bytes]:
-        ETCD.get("health")
-        REDIS.ping()
-        return 200, b"ok\n"
-
     def _found(self, value: bytes | None) -> tuple[int, bytes]:
         return (404, b"no such name\n") if value is None else (200, value)
 
-    def _guarded(self, what: str, seconds: float, call: Callable[[], tuple[int, bytes]]) -> None:
+    def _guarded(self, what: str, call: Callable[[], tuple[int, bytes]]) -> None:
         try:
-            status, body = patiently(what, call, seconds)
-        except (OSError, http.client.HTTPException, StoreError) as trouble:
-            log("error", f"{what}: {trouble or type(trouble).__name__}; gave up")
-            status, body = 503, f"{what}: {trouble}\n".encode()
+            status, body = patiently(what, call, REQUEST_SECONDS)
+        except TROUBLES as trouble:
+            log("error", f"{what}: {said(trouble)}; gave up")
+            status, body = 503, f"{what}: {said(trouble)}\n".encode()
         self._answer(status, body)
 
     def _answer(self, status: int, body: bytes | str) -> None:
@@ -232,13 +264,14 @@ class Handler(BaseHTTPRequestHandler):
         """Requests are told by what they do, in JSON; a line for each health probe would hide them."""
 
 
-ETCD = Etcd(os.environ["ETCD"].split(","))
+ETCD = Etcd(os.environ["ETCD"].split(","), os.environ["ETCD_USER"], os.environ["ETCD_PASSWORD"])
 REDIS = Redis(
     os.environ["SENTINELS"].split(","),
     os.environ["SENTINEL_PASSWORD"],
     os.environ["CACHE"],
     os.environ["CACHE_PASSWORD"],
 )
+HEALTH = Health()
 STORES: dict[str, Etcd | Redis] = {"keys": ETCD, "cache": REDIS}
 
 if __name__ == "__main__":
