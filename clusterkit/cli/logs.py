@@ -152,8 +152,8 @@ def _scope(
 
     beside = Path.cwd() / ".clusterkit" / opened.name  # `--name` after a `down`: no label is left that names the file
     scope = Scope(opened.name, None if archived else opened.record, (opened.state, beside), _formats(opened))
-    there = nodes_of(scope)
-    if not there and not follow:
+    there = nodes_of(scope) if archived or scope.record else ()
+    if not follow and not (there if archived else scope.record and scope.record.nodes):
         _refuse(opened.name, archived=archived, has_archive=bool(find_archives(scope.folders, scope.cluster)))
     words = tuple(word for word in targets if word != _OWN)
     pick = _picker(opened, words, zones, there) if words or not targets else lambda _record: False
