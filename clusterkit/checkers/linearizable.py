@@ -10,7 +10,7 @@ from typing import Any
 
 from clusterkit.checkers.base import Validity, Verdict, indices_of, lines_of, some
 from clusterkit.checkers.models import Model, Step, element
-from clusterkit.checkers.search import Search, Stuck, TooManyConfigurations, search, shrink, until
+from clusterkit.checkers.search import Search, Stuck, TooManyConfigurations, minimal, search, shrink, until
 from clusterkit.checkers.unique import (
     NOT_UNIQUE,
     Answer,
@@ -24,6 +24,7 @@ from clusterkit.history.history import OPEN, History, by_key
 
 _UNIQUE: dict[str, Callable[[list[Step], Any], Answer]] = {
     "register": judge_register,
+    "cas-register": judge_register,
     "queue": judge_queue,
     "set": judge_set,
 }
@@ -121,9 +122,11 @@ class Linearizable:
             else:
                 low = middle + 1
         refutation = self._prefix(part, ends[low])
-        if isinstance(refutation, Refutation):
-            return self._invalid(part, list(refutation.steps), refutation.why, low, numbers)
-        return self._invalid(part, list(whole.steps), whole.why, None, numbers)
+        is_prefix = isinstance(refutation, Refutation)
+        told = refutation if isinstance(refutation, Refutation) else whole
+        deadline = Deadline(self.shrink_s, self.clock)
+        steps = minimal(part.model, list(told.steps), deadline, most=self.most_configurations)
+        return self._invalid(part, steps, told.why, low if is_prefix else None, numbers)
 
     def _prefix(self, part: _Part, end: int) -> Answer:
         return self._quick(_Part(part.name, part.model, until(part.model, part.steps, end)))

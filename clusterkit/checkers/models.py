@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, NamedTuple
 
 from clusterkit.errors import UsageError
@@ -103,9 +103,14 @@ class Model:
 
 
 def register(initial: Any = None) -> Model:
+    """`write` v, `read` -> v."""
+    return replace(cas_register(initial), name="register", fs=frozenset({"read", "write"}))
+
+
+def cas_register(initial: Any = None) -> Model:
     """`write` v, `read` -> v, `cas` [old, new]: ok only when it swapped, fail when the value was another."""
     return Model(
-        "register",
+        "cas-register",
         frozenset({"read", "write", "cas"}),
         frozenset({"read"}),
         hashable(initial),

@@ -133,23 +133,48 @@ class Search:
         return True
 
     def _extend(self, stack: list[tuple[Any, int, int]], seen: _Frontier, kept: _Frontier, bit: int) -> None:
-        """Lets one more call take effect, in every way that is legal."""
+        """Lets one more call take effect, in every way that is legal and may be of use."""
         state, done, used = stack.pop()
-        apply, reads = self._model.step, self._model.reads
+        apply, reads, overwrites = self._model.step, self._model.reads, self._model.overwrites
         for other, call in self._pending.items():
             if done & other or call.f in reads:
                 continue
             self._work += 1
             after = apply(state, call.f, call.argument, call.result)
             if after is not ILLEGAL:
-                self._reach(stack, seen, kept, bit, (after, done | other, used))
+                self._reach(stack, seen, kept, bit, (after, self._with_reads(after, done | other), used))
         for first, same in self._classes.values():
             unused = next((each for each in same if not used & each), 0)
-            if unused:
-                self._work += 1
-                after = apply(state, first.f, first.argument, UNKNOWN)
-                if after is not ILLEGAL and after != state:
-                    self._reach(stack, seen, kept, bit, (after, done, used | unused))
+            if not unused:
+                continue
+            self._work += 1
+            after = apply(state, first.f, first.argument, UNKNOWN)
+            if after is ILLEGAL or after == state:
+                continue
+            reached = self._with_reads(after, done)
+            # An open call that overwrites is of use only to those who see its value: were the next to take effect an
+            # overwriting one, this one could as well never happen.
+            if reached != done or first.f not in overwrites or self._is_found(after, done):
+                self._reach(stack, seen, kept, bit, (after, reached, used | unused))
+
+    def _with_reads(self, state: Any, done: int) -> int:
+        for other, read in self._pending_reads:
+            if not done & other and self._model.step(state, read.f, read.argument, read.result) is not ILLEGAL:
+                done |= other
+        return done
+
+    def _is_found(self, state: Any, done: int) -> bool:
+        """Whether a call that is neither read nor overwriting, a cas, could take effect next."""
+        apply, blind = self._model.step, self._model.reads | self._model.overwrites
+        return any(
+            apply(state, call.f, call.argument, call.result) is not ILLEGAL
+            for other, call in self._pending.items()
+            if call.f not in blind and not done & other
+        ) or any(
+            apply(state, first.f, first.argument, UNKNOWN) is not ILLEGAL
+            for first, _ in self._classes.values()
+            if first.f not in blind
+        )
 
     def _reach(
         self,
@@ -160,13 +185,10 @@ class Search:
         reached: tuple[Any, int, int],
     ) -> None:
         state, done, used = reached
-        for other, read in self._pending_reads:
-            if not done & other and self._model.step(state, read.f, read.argument, read.result) is not ILLEGAL:
-                done |= other
         if done & bit:
             _add(kept, (state, done ^ bit), used)
         elif _add(seen, (state, done), used):
-            stack.append((state, done, used))
+            stack.append(reached)
 
 
 def _add(frontier: _Frontier, key: _Configuration, used: int) -> bool:
@@ -219,28 +241,35 @@ def shrink(model: Model, steps: list[Step], stuck: Stuck, deadline: Deadline, *,
     3. Reads, and what the model says nobody can miss, in halves, quarters ... one by one (delta debugging).
     """
 
-    def is_illegal(candidate: list[Step]) -> bool:
-        try:
-            return search(model, candidate, deadline, most=most) is not None
-        except (TimeoutError, TooManyConfigurations):
-            return False
-
     current = until(model, steps, stuck.step.end)
     for window in _windows(model, current):
-        if is_illegal(window):
+        if _is_illegal(model, window, deadline, most):
             current = window
             break
     if model.group is not None:
         groups: dict[Hashable, list[Step]] = {}
         for step in current:
             groups.setdefault(model.group(step), []).append(step)
-        current = _without(model, current, list(groups.values()), is_illegal, deadline)
+        current = _without(model, current, list(groups.values()), deadline, most)
+    return minimal(model, current, deadline, most=most)
+
+
+def minimal(model: Model, steps: list[Step], deadline: Deadline, *, most: int) -> list[Step]:
+    """The third way of `shrink`, until no call can go by itself."""
     while not deadline.is_over:
-        fewer = _without(model, current, [[step] for step in current], is_illegal, deadline)
-        if len(fewer) == len(current):
+        fewer = _without(model, steps, [[step] for step in steps], deadline, most)
+        if len(fewer) == len(steps):
             break
-        current = fewer
-    return current
+        steps = fewer
+    return steps
+
+
+def _is_illegal(model: Model, steps: list[Step], deadline: Deadline, most: int) -> bool:
+    """No where the time is over: what is not known to be illegal is no evidence."""
+    try:
+        return search(model, steps, deadline, most=most) is not None
+    except (TimeoutError, TooManyConfigurations):
+        return False
 
 
 def until(model: Model, steps: list[Step], end: int) -> list[Step]:
@@ -280,13 +309,7 @@ def _window(model: Model, steps: list[Step], write: Step) -> list[Step] | None:
     return made
 
 
-def _without(
-    model: Model,
-    steps: list[Step],
-    groups: list[list[Step]],
-    is_illegal: Any,
-    deadline: Deadline,
-) -> list[Step]:
+def _without(model: Model, steps: list[Step], groups: list[list[Step]], deadline: Deadline, most: int) -> list[Step]:
     """Removes runs of groups, long ones first, as long as the rest stays illegal."""
     size = max(1, len(groups) // 2)
     while groups and not deadline.is_over:
@@ -295,7 +318,7 @@ def _without(
             removed = [step for group in groups[at : at + size] for step in group]
             gone = {step.start for step in removed}
             kept = [step for step in steps if step.start not in gone]
-            if model.may_remove(kept, removed) and is_illegal(kept):
+            if model.may_remove(kept, removed) and _is_illegal(model, kept, deadline, most):
                 steps = kept
                 del groups[at : at + size]
             else:

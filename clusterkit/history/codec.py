@@ -91,10 +91,10 @@ class Stored:
     cut: str = ""
 
 
-def read_history(path: Path) -> Stored:
+def read_history(path: Path, calls: frozenset[str] | None = None) -> Stored:
     """Reads a file, or a run's folder that has a history.jsonl; finds out by itself which notation it is.
 
-    Raises: UsageError with file:line.
+    `calls`: what clients may call; None: anything. Raises: UsageError with file:line.
     """
     file = path / FILE_NAME if path.is_dir() else path
     try:
@@ -105,15 +105,15 @@ def read_history(path: Path) -> Stored:
     except UnicodeDecodeError as error:
         raise UsageError(f"it is not UTF-8 text: {error.reason}", where=file) from None
     is_json = text.lstrip()[:1] == "{" and text.lstrip()[1:].lstrip()[:1] == '"'
-    stored = _read_lines(file, text) if is_json else _read_edn(file, text)
+    stored = _read_lines(file, text, calls) if is_json else _read_edn(file, text, calls)
     if not stored.history:
         raise UsageError("the history is empty", where=file, mend="judge a run that has begun")
     return stored
 
 
-def _read_lines(file: Path, text: str) -> Stored:
+def _read_lines(file: Path, text: str, calls: frozenset[str] | None) -> Stored:
     history, cut = History(), ""
-    lines = text.splitlines()
+    lines = text.split("\n")  # not splitlines: a text in JSON may hold other separators as they are
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
@@ -121,11 +121,11 @@ def _read_lines(file: Path, text: str) -> Stored:
         try:
             entry = json.loads(line)
         except json.JSONDecodeError as error:
-            if number == len(lines) and not text.endswith("\n"):
+            if number == len(lines):
                 cut = f"{where}: the last line is cut off and was left out; the run was killed while it was written"
                 break
             raise UsageError(f"not JSON: {error.msg} at column {error.colno}", where=where) from None
-        _append(history, _from_json(entry, where), where)
+        _append(history, _from_json(entry, where), where, calls)
     return Stored(file, history, "jsonl", cut)
 
 
@@ -170,14 +170,20 @@ def _type(name: Any, where: str) -> OpType:
     raise UsageError(f"type is {name!r:.60}", where=where, mend=f"write one of {', '.join(_TYPES)}")
 
 
-def _append(history: History, op: Op, where: str) -> None:
+def _append(history: History, op: Op, where: str, calls: frozenset[str] | None) -> None:
+    if calls is not None and op.is_client and op.f not in calls:
+        raise UsageError(
+            f'the model knows no "{op.f}"',
+            where=where,
+            mend=f"its calls are {', '.join(sorted(calls))}; name the model that fits with --model",
+        )
     try:
         history.append(op)
     except UsageError as error:
         raise UsageError(error.what, where=where, mend=error.mend) from None
 
 
-def _read_edn(file: Path, text: str) -> Stored:
+def _read_edn(file: Path, text: str, calls: frozenset[str] | None) -> Stored:
     found: list[tuple[int, Any]] = []
     cut = ""
     try:
@@ -193,7 +199,7 @@ def _read_edn(file: Path, text: str) -> Stored:
     history = History()
     for line, entry in found:
         where = f"{file}:{line}"
-        _append(history, _from_jepsen(entry, len(history), has_keys, where), where)
+        _append(history, _from_jepsen(entry, len(history), has_keys, where), where, calls)
     return Stored(file, history, "edn", cut)
 
 

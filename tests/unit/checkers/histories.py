@@ -90,11 +90,14 @@ OBJECTS: dict[str, Object] = {
     ),
     "cas-register": Object(
         register, 0,
-        lambda r, n: r.choice([("read", None), ("write", r.randint(0, 2)), ("cas", [r.randint(0, 2), r.randint(0, 2)])]),
+        lambda r, _n: r.choice(
+            [("read", None), ("write", r.randint(0, 2)), ("cas", [r.randint(0, 2), r.randint(0, 2)])]
+        ),
         lambda r, _f: r.randint(0, 2), frozenset({"read"}),
     ),
     "kv": Object(
-        kv, "", lambda r, n: r.choice([("get", None), ("get", None), ("put", r.choice("ab")), ("append", r.choice("abc"))]),
+        kv, "",
+        lambda r, _n: r.choice([("get", None), ("get", None), ("put", r.choice("ab")), ("append", r.choice("abc"))]),
         lambda r, _f: "".join(r.choice("abc") for _ in range(r.randint(0, 2))), frozenset({"get"}),
     ),
     "growing set": Object(
@@ -102,11 +105,12 @@ OBJECTS: dict[str, Object] = {
         lambda r, _f: sorted(r.sample(range(6), r.randint(0, 3))), frozenset({"read"}),
     ),
     "set": Object(
-        whole_set, frozenset(), lambda r, n: r.choice([("read", None), ("add", r.randint(0, 1)), ("remove", r.randint(0, 1))]),
+        whole_set, frozenset(),
+        lambda r, _n: r.choice([("read", None), ("add", r.randint(0, 1)), ("remove", r.randint(0, 1))]),
         lambda r, _f: sorted(r.sample(range(2), r.randint(0, 2))), frozenset({"read"}),
     ),
     "elements": Object(
-        whole_set, frozenset(), lambda r, n: (r.choice(["contains", "add", "remove"]), r.randint(0, 1)),
+        whole_set, frozenset(), lambda r, _n: (r.choice(["contains", "add", "remove"]), r.randint(0, 1)),
         lambda r, _f: r.random() < 0.5, frozenset({"contains"}),
     ),
     "unique queue": Object(
@@ -114,21 +118,21 @@ OBJECTS: dict[str, Object] = {
         lambda r, _f: r.choice([None, 1, 2, 3, 4]), frozenset({"dequeue"}),
     ),
     "queue": Object(
-        queue, (), lambda r, n: r.choice([("enqueue", r.randint(1, 2)), ("dequeue", None)]),
+        queue, (), lambda r, _n: r.choice([("enqueue", r.randint(1, 2)), ("dequeue", None)]),
         lambda r, _f: r.choice([None, 1, 2]), frozenset({"dequeue"}),
     ),
     "counter": Object(
-        counter, 0, lambda r, n: r.choice([("read", None), ("add", r.choice([1, 2, -1]))]),
+        counter, 0, lambda r, _n: r.choice([("read", None), ("add", r.choice([1, 2, -1]))]),
         lambda r, _f: r.randint(-1, 4), frozenset({"read"}),
     ),
     "bank": Object(
-        bank, (("a", 2), ("b", 2)), lambda r, n: r.choice([("read", None), ("transfer", _accounts(r))]),
+        bank, (("a", 2), ("b", 2)), lambda r, _n: r.choice([("read", None), ("transfer", _accounts(r))]),
         lambda r, _f: {"a": (a := r.randint(0, 4)), "b": 4 - a}, frozenset({"read"}),
     ),
 }  # fmt: skip
 
 
-def made(what: Object, seed: int, *, calls: int = 7, clients: int = 4) -> History:
+def made(what: Object, seed: int, *, calls: int = 7, clients: int = 4) -> History:  # noqa: PLR0915  one loop
     """A history of an object that keeps its promise; in two of three, some results are lies.
 
     Calls that nobody saw return may take effect late, or never; a call that failed never does.
