@@ -25,7 +25,8 @@ ROOT = Path(__file__).resolve().parents[1]
 QUICKSTART = ROOT / "examples" / "quickstart"
 CLUSTERKIT = str(Path(sys.executable).with_name("clusterkit"))
 WIDTH = 80
-LOG_LINES = 28
+LOG_LINES = 30
+STORY = "kill|lost|[so]down|elected|switch|primary|stored"
 FAILOVER_SECONDS = 60
 
 
@@ -75,7 +76,7 @@ def choose_cluster(spare: Path) -> tuple[str, Path]:
 
 def show(folder: Path) -> None:
     """The whole story, in five parts."""
-    tell("1. Up", "Three etcd, three Redis, three Redis Sentinels, three of a small program of", "our own.")
+    tell("1. Up", "Three etcd, three Redis, three Redis Sentinels, and three of our own program.")
     clusterkit("up", folder=folder)
 
     tell("2. Status", "Twelve nodes in three zones. The roles are read from the systems themselves.")
@@ -89,8 +90,7 @@ def show(folder: Path) -> None:
 
     tell("4. Failover", "The primary of the cache dies. The Sentinels notice, and promote a replica.")
     request(first, "PUT", "/cache/colour", "green")
-    moment = datetime.now(UTC)
-    fail_over(folder, first)
+    moment = fail_over(folder, first)
     request(others[-1], "GET", "/cache/colour")
     clusterkit("status", folder=folder, expected=(0, 1))
 
@@ -98,8 +98,11 @@ def show(folder: Path) -> None:
     show_logs(folder, moment)
 
 
-def fail_over(folder: Path, api: tuple[str, int]) -> None:
-    """Kills the primary; shows how long it took until there was another, and until a write was acknowledged."""
+def fail_over(folder: Path, api: tuple[str, int]) -> datetime:
+    """Kills the primary; shows how long it took until there was another, and until a write was acknowledged.
+
+    Gives back the moment of the kill.
+    """
     old = primary(folder)
     if old is None:
         raise DemoFailed("the cache has no primary")
@@ -114,6 +117,7 @@ def fail_over(folder: Path, api: tuple[str, int]) -> None:
                 written.set()
 
     print(f"{old} is the primary.")
+    moment = datetime.now(UTC)
     clusterkit("kill", old, folder=folder)
     killed = time.monotonic()
     writer = threading.Thread(target=write_until_stored, daemon=True)
@@ -126,12 +130,14 @@ def fail_over(folder: Path, api: tuple[str, int]) -> None:
     if not written.is_set():
         raise DemoFailed(f"no write was acknowledged within {FAILOVER_SECONDS} s")
     print(f"A write through {api[0]}, tried all the while, was stored after {seconds:.1f} s.\n")
+    return moment
 
 
 def show_logs(folder: Path, moment: datetime) -> None:
+    """The lines that tell the story, cut to the width of the page."""
     since = moment.strftime("%Y-%m-%dT%H:%M:%SZ")
-    print(f"$ clusterkit logs --since {since}")
-    lines = output("logs", "--since", since, folder=folder).splitlines()
+    print(f"$ clusterkit logs --since {since} -i \\\n    --grep '{STORY}'")
+    lines = output("logs", "--since", since, "-i", "--grep", STORY, folder=folder).splitlines()
     for line in lines[:LOG_LINES]:
         print(line if len(line) <= WIDTH else line[: WIDTH - 1] + "…")
     if len(lines) > LOG_LINES:
@@ -182,9 +188,9 @@ def apis(folder: Path) -> list[tuple[str, int]]:
 def request(api: tuple[str, int], method: str, path: str, body: str = "") -> None:
     """Shows a request and its answer. Raises: DemoFailed where that is not 200."""
     status, answer = send(api, method, path, body)
-    data = f" -d '{body}'" if body else ""
-    print(f"$ curl -X {method} http://127.0.0.1:{api[1]}{path}{data}    # {api[0]}")
-    print(f"  {answer.strip()}")
+    data = f" -X {method} -d '{body}'" if body else ""
+    print(f"$ curl 127.0.0.1:{api[1]}{path}{data}")
+    print(f"{api[0]}: {answer.strip()}")
     if status != 200:
         raise DemoFailed(f"{api[0]} answered {status}")
 

@@ -47,7 +47,7 @@ def said(trouble: BaseException) -> str:
 
 def log(level: str, message: str, **fields: object) -> None:
     """One JSON object on one line; a single write, so that lines of several threads never mix."""
-    entry = {"time": datetime.now(UTC).isoformat(), "level": level, "message": message, "node": NODE, **fields}
+    entry = {"level": level, "message": message, **fields, "node": NODE, "time": datetime.now(UTC).isoformat()}
     sys.stdout.write(json.dumps(entry) + "\n")
     sys.stdout.flush()
 
@@ -143,7 +143,7 @@ class Redis:
                 continue
             if isinstance(found, list):
                 self.primary = b":".join(found).decode()
-                log("info", f"the primary of {self.name} is {self.primary}")
+                log("info", f"primary {self.primary}", of=self.name)
                 return self.primary
         raise StoreError(f"no sentinel knows the primary of {self.name}")
 
