@@ -46,13 +46,13 @@ def _registry() -> Registry:
 
 
 def _topology(**changes: Mapping[str, Any]) -> Topology:
-    specs = {
+    bodies: dict[str, dict[str, Any]] = {
         "db": {"kind": "store"},
         "eye": {"kind": "watcher", "environment": {"DB": "{{ components.db.endpoints }}"}},
     }
     made = {
-        name: ComponentSpec(name=name, options=Options(), **{**body, **changes.get(name, {})})  # type: ignore[arg-type]
-        for name, body in specs.items()
+        name: ComponentSpec(name=name, options=Options(), **body, **changes.get(name, {}))
+        for name, body in bodies.items()
     }
     return Topology(name="shop", components=made)
 
