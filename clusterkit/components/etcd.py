@@ -158,7 +158,7 @@ def examine(running: Running) -> Iterator[Finding]:
     elif not leading:
         yield Finding("leader: none among the nodes that answer", is_ok=False)
     else:
-        yield Finding(f"leader: the nodes disagree; {all_of(leading)} says so of itself", is_ok=False)
+        yield Finding(f"leader: the nodes disagree; by its own word: {all_of(leading)}", is_ok=False)
     furthest = max(int(status.get("raftIndex", 0)) for status in found.values())
     for name, status in found.items():
         behind = furthest - int(status.get("raftIndex", 0))

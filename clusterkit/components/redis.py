@@ -220,10 +220,11 @@ def examine(running: Running) -> Iterator[Finding]:
     yield Finding(f"primary: {text}", is_ok=len(primaries) == 1)
     for name, node in seen.items():
         if node.role == "replica":
-            behind = _behind(node, seen)
+            behind, source = _behind(node, seen), _name_of(running, node.source)
+            is_near = behind is not None and behind < _FAR_BYTES
             yield Finding(
-                f"replication: of {_name_of(running, node.source)}, {_detail(node, seen)}",
-                is_ok=node.link == "connected" and behind is not None and behind < _FAR_BYTES,
+                f"replication: of {source}, {_detail(node, seen)}",
+                is_ok=node.link == "connected" and [source] == primaries and is_near,
                 node=name,
             )
 

@@ -75,7 +75,7 @@ def _entry_points() -> Mapping[str, str]:
 
 def _load_plugin(plugin: str) -> Component:
     """`plugin` is a module's dotted name, or the path of a Python file."""
-    if not plugin.endswith(".py"):
+    if "/" not in plugin and not plugin.endswith(".py"):
         return _of_module(plugin)
     path = Path(plugin)
     spec = importlib.util.spec_from_file_location(f"clusterkit_plugin_{path.stem}", path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Literal
 
@@ -29,8 +30,10 @@ def look(plan: Plan, provider: Provider, record: ClusterRecord | None) -> dict[s
 
 def _component(plan: Plan, provider: Provider, record: ClusterRecord | None, name: str) -> dict[str, NodeHealth]:
     running = view.running(plan, provider, record, name)
-    held = roles.read(running)
-    seen = unready(running)
+    with ThreadPoolExecutor(1) as beside:
+        asked = beside.submit(roles.read, running)
+        seen = unready(running)
+        held = asked.result()
     made = {}
     for member in running.members:
         if member.name not in running.nodes:
