@@ -185,12 +185,26 @@ class Linearizable:
     ) -> Verdict:
         if prefix is not None:
             numbers["longest linearizable prefix"] = prefix
+        why = _stale(steps) or why
         calls = [step.call for step in steps]
         lines = lines_of(calls)
         if len(lines) > _MOST_LINES:
             lines = (f"... {len(lines) - _MOST_LINES} calls before these", *lines[-_MOST_LINES:])
         where = "" if part.name is None else f"key {part.name}: "
         return Verdict(self.name, Validity.INVALID, where + why, lines, indices_of(calls), numbers)
+
+
+def _stale(steps: list[Step]) -> str:
+    """The plain words for the most frequent case: write a, write b, read a, one after another."""
+    if [step.f for step in steps] != ["write", "write", "read"]:
+        return ""
+    old, new, read = steps
+    if old.end > new.start or new.end > read.start or read.result != old.argument or new.argument == old.argument:
+        return ""
+    return (
+        f"stale read: process {read.call.invoke.process} read {_state(read.result)}, "
+        f"though {_state(new.argument)} had been written over it before that read began"
+    )
 
 
 def _why(model: Model, steps: list[Step], stuck: Stuck, deadline: Deadline, most: int) -> str:
