@@ -121,7 +121,8 @@ def _converge(
     subnet = record.subnet if record else ""
     wanted = plan(topology, registry, _allocation(site, topology, registry, record, subnet or _NO_SUBNET))
     chosen = _with_needs(only, wanted.order)
-    images = Images(provider.client, journal)
+    homes = {component.home for component in wanted.components.values()} - {""}
+    images = Images(provider.client, journal, roles=[Path(home) / "roles" for home in sorted(homes)])
     built = images.ensure({node.image for node in wanted.nodes if node.component in chosen})
     if not subnet:
         with journal.step("create the network"):

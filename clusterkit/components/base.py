@@ -36,7 +36,7 @@ class Port:
 
 @dataclass(frozen=True)
 class Template:
-    """A file made from a Jinja2 template: `source` below templates/ (or an absolute path)."""
+    """A file made from a Jinja2 template: `source` below templates/, that of the component's home if it has one."""
 
     source: str
     mode: int = 0o644
@@ -205,6 +205,7 @@ class Component:
     """How one system is installed, started, judged ready, read and spoken to.
 
     kind         the word in the topology; the role is playbooks/roles/KIND, templates lie in templates/KIND
+    home         the folder of an outside component that holds its roles/KIND and templates/; "" for clusterkit's own
     version      the release this was written for and tested with
     ports        name -> Port; the first is the one that clients use
     files        path on the node -> template; rendered at each `up`, part of what decides on a recreate
@@ -223,7 +224,7 @@ class Component:
     ready        all must be empty of Unready; from the quickest to the slowest
     roles        node name -> roles, the main one first; nodes that do not answer are absent
     health       the component's own view; may write and read back through the client
-    checks       a module of testinfra checks (functions test_*(host))
+    checks       a module of testinfra checks (functions test_*(host)), or the path of a Python file
     client       "module:Class", called with (Running, Member); imported when needed
     build        the Dockerfile that a component's options name, None otherwise
     packages     packages that a component's options name, installed beside the role's own
@@ -234,6 +235,7 @@ class Component:
     summary: str
     ports: Mapping[str, Port] | Callable[[Any], Mapping[str, Port]]
     command: Sequence[str] | Callable[[Group, Member], Sequence[str]]
+    home: str = ""
     options: type[Options] = Options
     files: Mapping[str, Template] = field(default_factory=dict)
     seeds: Mapping[str, Template] = field(default_factory=dict)

@@ -67,9 +67,8 @@ def _environment() -> Environment:
 
 
 @cache
-def _source(template: str) -> str:
-    path = Path(template)
-    return (path if path.is_absolute() else paths.templates() / template).read_text()
+def _source(home: str, template: str) -> str:
+    return ((Path(home) / "templates" if home else paths.templates()) / template).read_text()
 
 
 def _file(plan: Plan, node: NodePlan, path: str, template: Template) -> File:
@@ -82,7 +81,7 @@ def _file(plan: Plan, node: NodePlan, path: str, template: Template) -> File:
         "subnet": plan.subnet,
     }
     try:
-        text = _environment().from_string(_source(template.source)).render(names)
+        text = _environment().from_string(_source(plan.components[node.component].home, template.source)).render(names)
     except (TemplateError, OSError) as error:
         raise ClusterkitError(f"the template {template.source} of {node.name} cannot be rendered: {error}") from error
     return File(path, text.encode(), template.mode, template.owner)
