@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from collections.abc import Callable, Generator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from clusterkit.cli.console import is_terminal
 from clusterkit.cli.context import Cluster, name_option, open_cluster
 from clusterkit.cli.options import format_option
 from clusterkit.errors import EXIT_INTERRUPTED, EXIT_OK, UsageError
@@ -80,6 +83,8 @@ def command(
     wanted = _filter(since, until, tail, grep, ignore_case=ignore_case, level=level, utc=utc)
     opened = open_cluster(file, cluster)
     scope = _scope(opened, targets, zones, own=own, archived=archived, follow=follow, level=level)
+    if output == "text" and not _has_colour(no_color=no_color):
+        wanted = replace(wanted, with_level=False)
     write = _json if output == "json" else _text(scope, no_color=no_color, utc=utc)
     try:
         with closing(_entries(opened, scope, wanted, archived=archived, follow=follow)) as entries:
@@ -231,12 +236,12 @@ def _json(entry: LogEntry) -> str:
 
 
 def _text(scope: Scope, *, no_color: bool, utc: bool) -> Callable[[LogEntry], str]:
-    import os
-
-    from clusterkit.cli.console import is_terminal
     from clusterkit.logs.query import nodes_of
     from clusterkit.logs.text import Text
 
-    has_colour = not no_color and not os.environ.get("NO_COLOR") and is_terminal(sys.stdout)
     names = [record.name for record in nodes_of(scope) if scope.nodes(record)]
-    return Text([*names, _OWN], has_colour=has_colour, utc=utc)
+    return Text([*names, _OWN], has_colour=_has_colour(no_color=no_color), utc=utc)
+
+
+def _has_colour(*, no_color: bool) -> bool:
+    return not no_color and not os.environ.get("NO_COLOR") and is_terminal(sys.stdout)

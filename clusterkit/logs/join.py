@@ -8,8 +8,9 @@ their first lines.
 from __future__ import annotations
 
 import re
+import string
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from clusterkit.logs.entry import LogEntry
 from clusterkit.logs.parse import is_at_least
@@ -36,12 +37,20 @@ _RUST_START = re.compile(r"thread '.*' (?:\(\d+\) )?panicked at ")
 _RUST_REST = re.compile(r"note: (?:run with|Some details)|stack backtrace:")
 
 
+_TRACE_STARTS = frozenset("TpfgSrt")
+_MORE_STARTS = frozenset(" \tCS.T_" + string.ascii_lowercase)
+"""First characters of lines that may begin a trace, or go on with a plain line: most lines are told by these alone."""
+
+
 class _Open:
     """An entry that may go on. `kind` is the sort of trace it became, "" while it is a plain line."""
 
     __slots__ = ("first", "has_exception", "is_closed", "kind", "last_ns", "texts")
 
     def __init__(self, first: LogEntry) -> None:
+        self.begin(first)
+
+    def begin(self, first: LogEntry) -> None:
         self.first = first
         self.texts = [first.text]
         self.last_ns = first.time_ns
@@ -52,12 +61,13 @@ class _Open:
 
     def look(self, text: str) -> None:
         """Notices the first line of a trace."""
-        start = text[:1]
-        if start == "T" and text.rstrip() == _TRACEBACK:
+        if text[:1] not in _TRACE_STARTS:
+            return
+        if text.rstrip() == _TRACEBACK:
             self.kind, self.has_exception = "python", False
-        elif start in "pfgSr" and not self.kind and _GO_START.match(text):
+        elif not self.kind and _GO_START.match(text):
             self.kind = "go"
-        elif start == "t" and _RUST_START.match(text):
+        elif _RUST_START.match(text):
             self.kind, self.has_exception = "rust", False
 
     def add(self, entry: LogEntry) -> None:
@@ -88,22 +98,33 @@ class Joiner:
     def is_empty(self) -> bool:
         return not self._queue
 
-    def feed(self, entry: LogEntry) -> Iterator[LogEntry]:
+    def feed(self, entry: LogEntry) -> Sequence[LogEntry]:
         """The next line; gives back what is complete now."""
         now = self._open.get(entry.stream)
-        if now is not None and not now.is_closed and self._continues(now, entry):
-            now.add(entry)
-        else:
-            if now is not None:
-                now.is_closed = True
-            now = self._open[entry.stream] = _Open(entry)
-            self._queue.append(now)
         queue = self._queue
+        if now is not None and not now.is_closed:
+            if self._continues(now, entry):
+                now.add(entry)
+                return self._overdue(entry)
+            if len(queue) == 1:
+                done = now.entry()
+                now.begin(entry)
+                return (done,)
+            now.is_closed = True
+        self._open[entry.stream] = begun = _Open(entry)
+        queue.append(begun)
+        return self._overdue(entry)
+
+    def _overdue(self, entry: LogEntry) -> Sequence[LogEntry]:
+        """Those before `entry` that are complete, or have waited too long."""
+        queue = self._queue
+        done: list[LogEntry] = []
         while len(queue) > 1 and (
             queue[0].is_closed or entry.time_ns - queue[0].last_ns > self._max_gap_ns or len(queue) > self._max_lines
         ):
             queue[0].is_closed = True
-            yield queue.popleft().entry()
+            done.append(queue.popleft().entry())
+        return done
 
     def flush(self) -> Iterator[LogEntry]:
         """All that is open: nothing more came for a while, or at all."""
@@ -116,13 +137,16 @@ class Joiner:
         if gap > self._max_gap_ns or len(now.texts) >= self._max_lines:
             return False
         text = entry.text
-        if not text or text.isspace():
+        start = text[:1]
+        if not now.kind and start not in _MORE_STARTS:
+            return False
+        if not start or text.isspace():
             return now.kind == "go" or (now.kind == "python" and now.has_exception)
-        if text[0] in " \t" or _CAUSE.match(text):
+        if start in " \t" or _CAUSE.match(text):
             return True
         if now.kind:
             return _goes_on(now, text)
-        begins = text.rstrip() == _TRACEBACK or _EXCEPTION.match(text)
+        begins = _EXCEPTION.match(text) or text.rstrip() == _TRACEBACK
         return bool(begins) and gap <= _SAME_BREATH_NS and len(now.texts) == 1 and self._is_trouble(now)
 
     def _is_trouble(self, now: _Open) -> bool:

@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Mapping
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
 from clusterkit.components.base import LogFormat
@@ -46,16 +47,20 @@ _TROUBLE = re.compile(
       | (?P<error> Traceback\ \(most\ recent\ call\ last\): | Exception\ in\ thread\ | goroutine\ \d+\ \[ )""",
     re.VERBOSE,
 )
-_FORMS = re.compile(
-    r"""(?: level | lvl | severity )= ["']? (?P<pair>\w+)                    # logfmt
-      | \[ \s* (?P<bracket> [A-Za-z]{3,11} ) \s* \]                        # [error], [Note], [INF]
-      | (?<![\w./-]) (?P<upper> [A-Z]{3,11} \d? ) (?![\w./-])              # log4j, Python, PostgreSQL
-      | (?: ^ | (?<=\s) ) (?P<colon> [A-Za-z]{3,11} ) : (?=\s|$)           # error: no such file
-    """,
-    re.VERBOSE,
-)
-_NOT_ALONE = frozenset({"DEFAULT", "CONFIG", "FINE", "NOTE", "ALERT"})
-"""Levels in brackets; mere words in capitals."""
+_PAIR = re.compile(r"(?:level|lvl|severity)=[\"']?(\w+)")
+_NOT_ALONE = frozenset({"default", "config", "fine", "note", "alert"})
+"""Levels in brackets or before a colon; mere words in capitals."""
+_TOKENS = {
+    token: level
+    for word, level in _WORDS.items()
+    for token in (
+        *(f"[{each}]" for each in (word, word.upper(), word.title())),
+        *(f"{each}:" for each in (word, word.upper(), word.title())),
+        *(() if word in _NOT_ALONE else (word.upper(),)),
+    )
+}
+"""What stands between spaces -> level: [error], [Note], ERROR, error: (before a message)."""
+_AROUND = "()<>|,;"
 _FAR = 160
 """Characters of a line that are searched: a level stands at the front, what follows is the message."""
 _HINT = re.compile(r"[A-Z\[=:<]")
@@ -84,11 +89,18 @@ def without_time(text: str, time_ns: int) -> str:
         date = found["date"]
     else:
         return text
+    said = _seconds(f"{date}T{found['clock']}+00:00")
+    is_same = said is not None and abs(said * 1_000_000_000 - time_ns) <= _SAME_MOMENT_NS
+    return text[found.end() :] if is_same else text
+
+
+@lru_cache(maxsize=64)
+def _seconds(text: str) -> int | None:
+    """Seconds since 1970; None where no calendar has that day."""
     try:
-        said = int(datetime.fromisoformat(f"{date}T{found['clock']}+00:00").timestamp())
+        return int(datetime.fromisoformat(text).timestamp())
     except ValueError:
-        return text
-    return text[found.end() :] if abs(said * 1_000_000_000 - time_ns) <= _SAME_MOMENT_NS else text
+        return None
 
 
 def is_at_least(level: str, asked: str) -> bool:
@@ -147,12 +159,9 @@ class LevelReader:
         level = _of_start(line)
         if level:
             return level
-        for found in _FORMS.finditer(line):
-            form = str(found.lastgroup)
-            level = "" if form == "upper" and found[form] in _NOT_ALONE else self._of_word(found[form])
-            if level:
-                return level
-        return ""
+        if "=" in line and (pair := _PAIR.search(line)):
+            return self._of_word(pair[1])
+        return _of_words(line)
 
 
 def _of_start(line: str) -> str:
@@ -166,6 +175,26 @@ def _of_start(line: str) -> str:
         return _LETTERS[klog[1]]
     trouble = _TROUBLE.match(line)
     return str(trouble.lastgroup) if trouble else ""
+
+
+def _of_words(line: str) -> str:
+    """From the first word that is a level."""
+    for word in line.split():
+        level = _TOKENS.get(word)
+        if level is None and not word.isalnum() and not word[0].isdigit():
+            level = _of_cluttered(word)
+        if level:
+            return level
+    return ""
+
+
+def _of_cluttered(word: str) -> str | None:
+    """From a word with more than letters: `(ERROR)`, `WARNING:root:slow`, `[error]31#31`."""
+    word = word.strip(_AROUND)
+    if word[:1] == "[":
+        return _WORDS.get(word[1:].partition("]")[0].lower())
+    head = word.partition(":")[0]
+    return _TOKENS.get(head) if head.isupper() else None
 
 
 def _of_number(number: int) -> str:

@@ -34,6 +34,7 @@ class Filter:
     grep                found anywhere in the text of an entry, so that a stack trace is found by any of its lines
     level               the least level; "" is all. An entry without a level counts as info
     tail                only the last so many entries of the whole merged timeline
+    with_level          whether entries need their level read though nobody filters by it
     """
 
     since_ns: int = 0
@@ -41,19 +42,38 @@ class Filter:
     grep: re.Pattern[str] | None = None
     level: str = ""
     tail: int | None = None
+    with_level: bool = True
 
-    def passes(self, entry: LogEntry) -> bool:
-        """Everything but `tail`."""
-        return (
-            self.since_ns <= entry.time_ns
-            and (self.until_ns is None or entry.time_ns <= self.until_ns)
-            and (not self.level or is_at_least(entry.level, self.level))
-            and (self.grep is None or self.grep.search(entry.text) is not None)
-        )
+    def apply(self, entries: Iterable[LogEntry], levels: Levels) -> Iterator[LogEntry]:
+        """Entries that pass, with their levels. Levels cost the most, so they are read last."""
+        passing = (entry for entry in entries if self._is_in_time(entry))
+        if self.grep is not None:
+            search = self.grep.search
+            passing = (entry for entry in passing if search(entry.text) is not None)
+        if self.level:
+            passing = (entry for entry in map(levels.add, passing) if is_at_least(entry.level, self.level))
+        if self.tail is not None:
+            passing = (entry for entry in deque(passing, maxlen=self.tail))
+        return map(levels.add, passing) if self.with_level and not self.level else passing
 
-    def apply(self, entries: Iterable[LogEntry]) -> Iterator[LogEntry]:
-        passing = (entry for entry in entries if self.passes(entry))
-        return passing if self.tail is None else iter(deque(passing, maxlen=self.tail))
+    def _is_in_time(self, entry: LogEntry) -> bool:
+        return self.since_ns <= entry.time_ns and (self.until_ns is None or entry.time_ns <= self.until_ns)
+
+
+class Levels:
+    """Reads the level of entries that have none, each in the way of its node's kind."""
+
+    def __init__(self, formats: Callable[[str], LogFormat]) -> None:
+        self._formats = formats
+        self._readers: dict[str, LevelReader] = {}
+
+    def of(self, node: NodeRecord) -> LevelReader:
+        """The reader for this node, known from now on."""
+        return self._readers.setdefault(node.name, LevelReader(self._formats(node.kind)))
+
+    def add(self, entry: LogEntry) -> LogEntry:
+        reader = self._readers.get(entry.node)
+        return entry if entry.level or reader is None else entry._replace(level=reader(entry.text))
 
 
 @dataclass(frozen=True)
@@ -74,9 +94,13 @@ class Scope:
 
 @dataclass
 class _Past:
-    """What reading the past leaves for following: how far each container was read, which archives are done."""
+    """What reading the past leaves for following: how far each container was read, which archives are done.
 
-    cursors: dict[str, Cursor] = field(default_factory=dict)
+    `cursors` is None where nobody will follow: counting lines costs time.
+    """
+
+    levels: Levels
+    cursors: dict[str, Cursor] | None = None
     done: set[str] = field(default_factory=set)
     order: list[str] = field(default_factory=list)
 
@@ -97,23 +121,24 @@ def read(provider: Provider, scope: Scope, wanted: Filter) -> Entries:
     """The merged timeline of this life of the cluster up to now: what runs, and what was made anew in it."""
     tail = OwnTail(scope.folders[0])
     try:
-        yield from wanted.apply(_past(provider, scope, wanted.since_ns, _Past(), tail))
+        past = _Past(Levels(scope.formats))
+        yield from wanted.apply(_past(provider, scope, wanted.since_ns, past, tail), past.levels)
     finally:
         tail.close()
 
 
 def read_and_follow(provider: Provider, scope: Scope, wanted: Filter, clock: Clock = SYSTEM) -> Entries:
     """The same, and then goes on as lines are written, until the cluster is gone. Close it to end it."""
-    past = _Past()
+    past = _Past(Levels(scope.formats), cursors={})
     tail = OwnTail(scope.folders[0])
     try:
-        yield from wanted.apply(_past(provider, scope, wanted.since_ns, past, tail))
+        yield from wanted.apply(_past(provider, scope, wanted.since_ns, past, tail), past.levels)
         future = Wanted(scope.cluster, scope.folders, scope.formats, scope.nodes, scope.own)
         entries = follow(
             provider, future, cursors=past.cursors, done=past.done, order=past.order, tail=tail, clock=clock
         )
         with closing(entries):
-            yield from replace(wanted, tail=None).apply(entries)
+            yield from replace(wanted, tail=None).apply(entries, past.levels)
     finally:
         tail.close()
 
@@ -131,13 +156,14 @@ def read_archived(scope: Scope, wanted: Filter) -> Entries:
     for archived in sorted(mine, key=lambda each: (each.component, each.index)):
         if scope.nodes(archived.record):
             runs.setdefault(archived.node, []).append(archived)
+    levels = Levels(scope.formats)
     nodes = [
-        _entries(scope, each[0].record, _chain([_archived_run(archived, wanted.since_ns) for archived in each]))
+        _entries(levels, each[0].record, _chain([_archived_run(archived, wanted.since_ns) for archived in each]))
         for each in runs.values()
     ]
     own = of_life(read_own(scope.folders[0]), born, later[0] if later else None)
     nodes.append(step.entry for step in own if scope.own(step))
-    yield from wanted.apply(merge(nodes))
+    yield from wanted.apply(merge(nodes), levels)
 
 
 Run = tuple[str, Iterator[LogLine]]
@@ -161,7 +187,7 @@ def _past(provider: Provider, scope: Scope, since_ns: int, past: _Past, tail: Ow
             past.done.update(archived.runtime_id for archived in archives.get(node.name, ()))
             if node.runtime_id in live:
                 runs.append(_live_run(provider, scope, node, since_ns, past))
-            sources.append(_entries(scope, node, _chain(runs)))
+            sources.append(_entries(past.levels, node, _chain(runs)))
     steps = tuple(tail.read())
     mine = of_life(steps, record.born) if record is not None else ()
     sources.append(step.entry for step in mine if scope.own(step))
@@ -170,7 +196,6 @@ def _past(provider: Provider, scope: Scope, since_ns: int, past: _Past, tail: Ow
 
 def _live_run(provider: Provider, scope: Scope, node: NodeRecord, since_ns: int, past: _Past) -> Run:
     """Asks the engine at once, so that it reads all nodes side by side while we merge."""
-    cursor = past.cursors[node.runtime_id] = Cursor(since_ns)
     try:
         lines = provider.logs(node, since_ns)
     except NodeUnreachable:  # removed since we looked, and archived before that
@@ -178,7 +203,10 @@ def _live_run(provider: Provider, scope: Scope, node: NodeRecord, since_ns: int,
         lines = chain.from_iterable(
             read_archive(each, since_ns) for each in found if each.runtime_id == node.runtime_id
         )
-    return node.runtime_id, cursor.rest(lines, since_ns, 0)
+    if past.cursors is not None:
+        cursor = past.cursors[node.runtime_id] = Cursor(since_ns)
+        lines = cursor.rest(lines, since_ns, 0)
+    return node.runtime_id, lines
 
 
 def _archived_run(archived: Archived, since_ns: int) -> Run:
@@ -192,13 +220,11 @@ def _chain(runs: Sequence[Run]) -> Iterator[tuple[str, LogLine]]:
             yield runtime_id, line
 
 
-def _entries(scope: Scope, node: NodeRecord, lines: Iterator[tuple[str, LogLine]]) -> Iterator[LogEntry]:
-    """Lines of one node -> entries, joined, with their levels."""
-    level = LevelReader(scope.formats(node.kind))
+def _entries(levels: Levels, node: NodeRecord, lines: Iterator[tuple[str, LogLine]]) -> Iterator[LogEntry]:
+    """Lines of one node -> entries, joined; without levels."""
     name, component, zone = node.name, node.component, node.zone
     plain = (
         LogEntry(line.time_ns, name, component, zone, line.stream, "", line.text, runtime_id, seq)
         for seq, (runtime_id, line) in enumerate(lines)
     )
-    for entry in join(plain, level):
-        yield entry._replace(level=level(entry.text))
+    return join(plain, levels.of(node))

@@ -23,6 +23,10 @@ _PICTURES |= dict.fromkeys(range(0x80, 0xA0), 0xFFFD)
 """Control characters -> their pictures: a log must not move the cursor of who reads it."""
 
 
+_FIELDS = ("time", *LogEntry._fields[1:])
+_ENCODE = json.JSONEncoder(ensure_ascii=False).encode
+
+
 class Text:
     """`12:03:04.567 cache-1   * message`; the further lines of an entry stand below its first, in the same column.
 
@@ -76,9 +80,9 @@ class Text:
 def as_json(entry: LogEntry) -> str:
     """One object on one line; `time` in UTC to the nanosecond, as a number it would be too long for many readers."""
     seconds, nanoseconds = divmod(entry.time_ns, 1_000_000_000)
-    said = {"time": f"{_utc(seconds)}.{nanoseconds:09d}Z"} | entry._asdict()
-    del said["time_ns"]
-    return json.dumps(said, ensure_ascii=False) + "\n"
+    said: dict[str, object] = dict(zip(_FIELDS, entry, strict=True))
+    said["time"] = f"{_utc(seconds)}.{nanoseconds:09d}Z"
+    return _ENCODE(said) + "\n"
 
 
 @lru_cache(maxsize=64)
