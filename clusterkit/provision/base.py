@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import queue
+import select
 import shlex
 import shutil
 import subprocess
@@ -29,6 +30,7 @@ FIRST_ANSWER_SECONDS = 4.0
 """A registry that is there says "Pulling from ..." within this time."""
 
 STALL_SECONDS = 30.0
+_LOOK_SECONDS = 0.2
 _LAST_LINES = 15
 _DPKG_SETTINGS = """\
 path-exclude=/usr/share/man/*
@@ -46,10 +48,12 @@ _failed_pulls: dict[str, str] = {}
 """What an engine said when a pull failed; a process asks a registry once."""
 
 
-def make_base(client: APIClient, journal: Journal, machine: Machine, tag: str, folder: Path) -> bytes | None:
-    """Makes the base image. Gives the package lists that came up on the way (a tar), None where there are none.
+def make_base(
+    client: APIClient, journal: Journal, machine: Machine, tag: str, folder: Path, stop: threading.Event
+) -> bytes:
+    """Makes the base image. Gives the package lists that came up on the way, as a tar.
 
-    `folder` is empty and the caller's to remove. Raises: InstallFailed.
+    `folder` is empty and the caller's to remove; `stop` ends a build early. Raises: InstallFailed.
     """
     with journal.step(f"pull {PULLED}", level="debug"):
         refused = _failed_pulls.get(client.base_url) or pull_refused(client, PULLED)
@@ -59,7 +63,7 @@ def make_base(client: APIClient, journal: Journal, machine: Machine, tag: str, f
     _failed_pulls[client.base_url] = refused
     journal.say(f"{PULLED} cannot be pulled ({refused}); the base image is built from this machine's packages")
     with journal.step("build the base image"):
-        return _bootstrap(client, machine, tag, folder, refused)
+        return _bootstrap(client, machine, tag, folder, refused, stop)
 
 
 def pull_refused(client: APIClient, reference: str, first: float = FIRST_ANSWER_SECONDS) -> str | None:
@@ -126,7 +130,9 @@ def release_of(client: APIClient, image: str) -> str:
     return label or PULLED.partition(":")[2].partition("-")[0]
 
 
-def _bootstrap(client: APIClient, machine: Machine, tag: str, folder: Path, refused: str) -> bytes:
+def _bootstrap(
+    client: APIClient, machine: Machine, tag: str, folder: Path, refused: str, stop: threading.Event
+) -> bytes:
     _, codename = machine.release()
     if not codename or not machine.sources(codename):
         raise InstallFailed(
@@ -141,10 +147,17 @@ def _bootstrap(client: APIClient, machine: Machine, tag: str, folder: Path, refu
     with (
         log.open("wb") as errors,
         subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=errors, env={**os.environ, "TMPDIR": str(folder / "tmp")}
+            command,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            env={**os.environ, "TMPDIR": str(folder / "tmp")},
+            start_new_session=True,  # when it is ended, mmdebstrap hangs up on its whole process group: not on ours
         ) as program,
     ):
         assert program.stdout is not None
+        while not select.select([program.stdout], [], [], _LOOK_SECONDS)[0]:
+            if stop.is_set():
+                program.terminate()
         head = program.stdout.read(512)
         if head:
             _import(client, tag, codename, _stream(head, program.stdout), folder)
@@ -153,7 +166,6 @@ def _bootstrap(client: APIClient, machine: Machine, tag: str, folder: Path, refu
             client.remove_image(tag)
         raise InstallFailed(
             f"the base image could not be built: mmdebstrap ended with {program.returncode}",
-            where=shlex.join(command[command.index("mmdebstrap") :][:1]),
             mend="see whether this machine reaches its package sources (`apt-get update`)",
             evidence=masked(log.read_text(errors="replace")).splitlines()[-_LAST_LINES:],
         )

@@ -106,7 +106,7 @@ class Images:
                 identity = self._local(tag)
                 if identity:
                     found[image] = BuiltImage(tag, self._users_of(identity))
-            elif tag in ours and USERS in ours[tag]["Labels"]:
+            elif tag in ours and isinstance(image, Install):
                 found[image] = BuiltImage(tag, _users(ours[tag]["Labels"][USERS]))
             elif tag in ours:
                 found[image] = BuiltImage(tag, self._users_of(ours[tag]["Id"]))
@@ -159,7 +159,7 @@ class Images:
         installs: dict[Image, str] = {image: tag for image, tag in lacking.items() if isinstance(image, Install)}
         works = [work for image, work in zip(lacking, works, strict=True) if not isinstance(image, Install)]
         if installs:
-            works.insert(0, lambda: self._install(installs, stop.is_set))
+            works.insert(0, lambda: self._install(installs, stop))
         with ThreadPoolExecutor(max(2, os.cpu_count() or 1)) as pool:
             futures: list[Future[None]] = [pool.submit(work) for work in works]
             try:
@@ -177,7 +177,7 @@ class Images:
             return lambda: self._build(image, tag)
         return lambda: self._pull(tag)
 
-    def _install(self, wanted: Mapping[Image, str], is_cancelled: Callable[[], bool]) -> None:
+    def _install(self, wanted: Mapping[Image, str], stop: threading.Event) -> None:
         """One at a time makes an image: whoever waited for a lock looks again before it begins."""
         with self._locked([*wanted.values(), base_tag()]):
             present = self._present(wanted)
@@ -189,7 +189,7 @@ class Images:
             sweep(self._client, self._engine, {work_name(tag) for tag in (*images.values(), base_tag())})
             folder = work_folder(work_name(next(iter(images.values()))))
             try:
-                lists = self._base(folder / "base")
+                lists = self._base(folder / "base", stop)
                 with self._journal.step(f"install {', '.join(image.role for image in images)}"):
                     install(
                         self._client,
@@ -200,16 +200,16 @@ class Images:
                         lists,
                         folder,
                         self._roles,
-                        is_cancelled,
+                        stop,
                     )
             finally:
                 shutil.rmtree(folder, ignore_errors=True)
 
-    def _base(self, folder: Path) -> bytes | None:
+    def _base(self, folder: Path, stop: threading.Event) -> bytes | None:
         if self._local(base_tag()):
             return None
         folder.mkdir()
-        return make_base(self._client, self._journal, self._machine, base_tag(), folder)
+        return make_base(self._client, self._journal, self._machine, base_tag(), folder, stop)
 
     def _build(self, image: BuildImage, tag: str) -> None:
         with self._locked([tag]), self._journal.step(f"build the image of {image.component}"):

@@ -7,8 +7,10 @@ no role waits for another, and one that fails does not keep the others from bein
 from __future__ import annotations
 
 import os
+import shlex
 import sys
-from collections.abc import Callable, Mapping, Sequence
+import threading
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -54,10 +56,11 @@ def install(
     base: str,
     lists: bytes | None,
     folder: Path,
-    roles: Sequence[Path] = (),
-    is_cancelled: Callable[[], bool] = lambda: False,
+    roles: Sequence[Path],
+    stop: threading.Event,
 ) -> None:
-    """Makes `images` (image -> tag). `lists`: package lists if they are at hand; `folder` is ours until the end.
+    """Makes `images` (image -> tag). `lists`: package lists if they are at hand; `folder` is ours until the end;
+    `stop` ends it early.
 
     Raises: InstallFailed for the first role that failed, after the others were committed.
     """
@@ -69,7 +72,7 @@ def install(
             list(pool.map(lambda build: prepare(build, machine, codename), builders.values()))
             known = lists if lists is not None else _update(builders, machine)
             list(pool.map(lambda build: _put_lists(build, known), builders.values()))
-            outcomes = _play(journal, machine, builders, folder, roles, is_cancelled)
+            outcomes = _play(journal, machine, builders, folder, roles, stop)
             good = {image: build for image, build in builders.items() if not outcomes[build.name].failed}
             with journal.step(f"commit {len(good)} images", level="debug"):
                 list(pool.map(lambda image: good[image].commit(image.role, images[image]), good))
@@ -105,7 +108,7 @@ def _play(
     builders: Mapping[Install, Builder],
     folder: Path,
     roles: Sequence[Path],
-    is_cancelled: Callable[[], bool],
+    stop: threading.Event,
 ) -> dict[str, _Outcome]:
     """Runs the playbook; builder name -> what became of it."""
     import ansible_mitogen
@@ -140,7 +143,7 @@ def _play(
         }
     }
     settings = {
-        "PATH": os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath))),
+        "PATH": os.pathsep.join((str(_program(folder)), os.environ.get("PATH", os.defpath))),
         "ANSIBLE_CONFIG": str(config),  # and none that lies about on this machine
         "ANSIBLE_HOME": str(folder / "ansible"),
         "ANSIBLE_ROLES_PATH": os.pathsep.join(str(path) for path in role_folders(roles)),
@@ -159,7 +162,7 @@ def _play(
         envvars=settings,
         quiet=True,
         event_handler=hear,
-        cancel_callback=is_cancelled,
+        cancel_callback=stop.is_set,
     )
     with run.stdout as output:
         told = output.read().splitlines()[-_LAST_LINES:]
@@ -167,6 +170,16 @@ def _play(
         if outcome.failed and not outcome.task:
             outcome.lines = told
     return outcomes
+
+
+def _program(folder: Path) -> Path:
+    """A folder with an ansible-playbook that dies with us: a killed clusterkit would leave one waiting for ever."""
+    ours = Path(sys.executable).parent / "ansible-playbook"
+    path = folder / "bin" / "ansible-playbook"
+    path.parent.mkdir()
+    path.write_text(f'#!/bin/sh\nexec setpriv --pdeathsig TERM {shlex.quote(str(ours))} "$@"\n')
+    path.chmod(0o755)
+    return path.parent
 
 
 def _hear(journal: Journal, event: str, about: Mapping[str, Any], kind: str, outcome: _Outcome) -> None:

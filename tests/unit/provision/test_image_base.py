@@ -73,7 +73,14 @@ def test_without_registry_and_sources_the_error_says_both_and_the_pull_is_not_tr
     engine, entries = Engine(trouble=APIError("500", explanation="no such host")), list[Entry]()
     for _ in range(2):
         with pytest.raises(InstallFailed, match=r"neither pulled \(no such host\) nor built") as caught:
-            make_base(engine.client, Journal(entries.append), Machine(tmp_path, {}), "clusterkit/base:1", tmp_path)
+            make_base(
+                engine.client,
+                Journal(entries.append),
+                Machine(tmp_path, {}),
+                "clusterkit/base:1",
+                tmp_path,
+                threading.Event(),
+            )
         assert "docker pull" in str(caught.value.mend)
     assert engine.pulls == 1
     assert any("cannot be pulled (no such host)" in entry.text for entry in entries)
