@@ -67,16 +67,17 @@ class SetElements:
             if first is not None:
                 fate.unexpected.append((value, [add, seen.reads[first]]))
             return
-        ends = [add.end] if add.is_ok else []
-        ends += [seen.reads[first].end] if first is not None else []
-        if not ends:
+        shown_by = seen.soonest.get(value)
+        by_read = shown_by is not None and (not add.is_ok or shown_by.end < add.end)
+        if not add.is_ok and shown_by is None:
             return
         if first is not None and not add.is_ok:
             fate.recovered += 1
         if remove is not None:
             self._gone(value, add, remove, seen, fate)
             return
-        known = min(ends)
+        known = shown_by.end if shown_by is not None and by_read else add.end
+        shows = [shown_by] if by_read else []
         begin = bisect_right(seen.starts, known)
         due = len(seen.reads) - begin
         if not due and first is None:
@@ -85,11 +86,9 @@ class SetElements:
             last = seen.last.get(value, -1)
             missing = due - seen.count_from(value, begin)
             if last < len(seen.reads) - 1:
-                shows = [seen.reads[first]] if first is not None and not add.is_ok else []
                 fate.lost.append((value, [add, *shows, seen.reads[-1]]))
             elif missing:
                 without = next(read for at, read in enumerate(seen.reads) if at >= begin and not seen.has(at, value))
-                shows = [seen.reads[first]] if first is not None and known != add.end else []
                 fate.stale.append((value, [add, *shows, without]))
 
     def _gone(self, value: Hashable, add: Call, remove: Call, seen: _Reads, fate: _Fates) -> None:
@@ -137,6 +136,8 @@ class _Reads:
         self.starts = [read.start for read in reads]
         self.first: dict[Hashable, int] = {}
         self.last: dict[Hashable, int] = {}
+        self.soonest: dict[Hashable, Call] = {}
+        """Element -> of the reads that show it, the one that ended first."""
         self.doubled: dict[Hashable, Call] = {}
         self._shown: list[frozenset[Hashable]] = []
         self._total: Counter[Hashable] = Counter()
@@ -150,6 +151,8 @@ class _Reads:
             self._total.update(shown)
         for at in reversed(range(len(reads))):
             self.first.update(dict.fromkeys(self._shown[at], at))
+        for read, shown in sorted(zip(reads, self._shown, strict=True), key=lambda each: -each[0].end):
+            self.soonest.update(dict.fromkeys(shown, read))
 
     def has(self, at: int, value: Hashable) -> bool:
         return value in self._shown[at]

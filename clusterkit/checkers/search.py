@@ -35,13 +35,35 @@ class Stuck:
 
 _Configuration = tuple[Any, int]
 _Frontier = dict[_Configuration, list[int]]
-"""(state, those calls under way that have taken effect) -> the sets of open calls used up for it, the smallest ones.
+"""(state, those calls under way that have taken effect and are neither read nor overwriting) -> its burdens.
 
-Both sets are bits of an int. A call under way holds a bit until it returns. An open call (of unknown outcome) holds one
-to the end; since it may never take effect, a configuration that used up less of them can do all that one which used up
-more can, so only the smallest sets are kept. That, and taking equal open calls in the order of their invokes, is what
-keeps histories with many unknown outcomes tractable.
+A burden is a set, as bits of an int, of what a configuration can do less than another: one whose burden is part of the
+other's can do all that the other can, so only the smallest are kept. Three bits for each place:
+
+- must: a read or overwriting call under way still has to take effect. A read never has to wait: where it is legal now,
+  it takes effect now, for it changes nothing. An overwriting call is free of it once another one takes effect while it
+  is under way: it may have taken effect just before that one, seen by nobody. Then it may do so again, or not, until it
+  returns.
+- spent: an overwriting call under way has taken effect where somebody saw it.
+- used: an open call (of unknown outcome) has taken effect. Those not used may do so later, or never.
+
+So neither unknown outcomes nor many calls under way make many configurations: only what was read does.
 """
+
+
+@dataclass(frozen=True)
+class _Place:
+    """A call under way, and its bits: `done` of a configuration, `must` and `spent` of a burden."""
+
+    step: Step
+    number: int
+    done: int
+    must: int
+    spent: int
+
+
+def _place(step: Step, number: int) -> _Place:
+    return _Place(step, number, 1 << number, 1 << 3 * number, 2 << 3 * number)
 
 
 class Search:
@@ -53,70 +75,81 @@ class Search:
         self._model = model
         self._most = most
         self._steps = steps
-        self._pending: dict[int, Step] = {}
-        self._pending_reads: list[tuple[int, Step]] = []
+        self._reads: dict[int, _Place] = {}
+        self._writes: dict[int, _Place] = {}
+        self._others: dict[int, _Place] = {}
+        self._write_musts = 0
         self._classes: dict[tuple[str, Any], tuple[Step, list[int]]] = {}
         self._frontier: _Frontier = {(model.init, 0): [0]}
         self._work = 0
         self._turn = _STEPS_A_TURN
-        self.largest = 1
 
     def run(self) -> Generator[None, None, Stuck | None]:
         """Yields now and then, so that searches can take turns. Raises: TooManyConfigurations."""
         events = [(step.start, step, True) for step in self._steps]
         events += [(step.end, step, False) for step in self._steps if step.end != OPEN]
         events.sort(key=lambda event: event[0])
-        bits: dict[int, int] = {}
+        places: dict[int, _Place] = {}
         free: list[int] = []
         open_calls = returned = 0
         for _, step, is_invoke in events:
             if not is_invoke:
-                bit = bits.pop(step.start)
-                if not (yield from self._return(bit, step)):
+                place = places.pop(step.start)
+                if not (yield from self._return(place)):
                     return Stuck(step, returned, self._states())
-                free.append(bit)
+                free.append(place.number)
                 returned += 1
             elif step.end == OPEN:
                 _, same = self._classes.setdefault((step.f, step.argument), (step, []))
-                same.append(1 << open_calls)
+                same.append(4 << 3 * open_calls)
                 open_calls += 1
             else:
-                bit = free.pop() if free else 1 << len(bits)
-                bits[step.start] = bit
-                self._invoke(bit, step)
+                place = _place(step, free.pop() if free else len(places))
+                places[step.start] = place
+                self._invoke(place)
         return None
 
     def _states(self) -> tuple[Any, ...]:
         return tuple(dict.fromkeys(state for state, _ in self._frontier))
 
-    def _invoke(self, bit: int, step: Step) -> None:
-        self._pending[bit] = step
-        if step.f not in self._model.reads:
-            return
-        # A read changes no state, whenever it happens: where it is legal now, to wait gains nothing.
-        self._pending_reads.append((bit, step))
-        frontier: _Frontier = {}
-        for (state, done), used in self._frontier.items():
-            is_legal = self._model.step(state, step.f, step.argument, step.result) is not ILLEGAL
-            frontier[state, done | bit if is_legal else done] = used
-        self._work += len(frontier)
-        self._frontier = frontier
+    def _under_way(self, step: Step) -> dict[int, _Place]:
+        if step.f in self._model.reads:
+            return self._reads
+        return self._writes if step.f in self._model.overwrites else self._others
 
-    def _return(self, bit: int, step: Step) -> Generator[None, None, bool]:
+    def _invoke(self, place: _Place) -> None:
+        step = place.step
+        under_way = self._under_way(step)
+        under_way[place.number] = place
+        if under_way is self._others:
+            return
+        if under_way is self._writes:
+            self._write_musts |= place.must
+        is_read = under_way is self._reads
+        for (state, _), burdens in self._frontier.items():
+            if not is_read or self._model.step(state, step.f, step.argument, step.result) is ILLEGAL:
+                burdens[:] = [burden | place.must for burden in burdens]
+        self._work += len(self._frontier)
+
+    def _return(self, place: _Place) -> Generator[None, None, bool]:
         """Whether some configuration is left. If not, the frontier stays as it was before."""
         kept: _Frontier = {}
         stack: list[tuple[Any, int, int]] = []
         seen: _Frontier = {}
-        for (state, done), used in self._frontier.items():
-            if done & bit:
-                kept.setdefault((state, done ^ bit), []).extend(used)
-            else:
-                stack.extend((state, done, each) for each in used)
-        if stack:
-            for key, used in kept.items():
-                kept[key] = _smallest(used)
+        under_way = self._under_way(place.step)
+        for (state, done), burdens in self._frontier.items():
+            for burden in burdens:
+                if under_way is self._others:
+                    has_effect, may_have = bool(done & place.done), not done & place.done
+                else:
+                    has_effect = not burden & place.must
+                    may_have = not has_effect or (under_way is self._writes and not burden & place.spent)
+                if has_effect:
+                    _add(kept, (state, done & ~place.done), burden & ~place.spent)
+                if may_have:
+                    stack.append((state, done, burden))
         while stack:
-            self._extend(stack, seen, kept, bit)
+            self._extend(stack, seen, kept, place)
             if self._work > self._turn:
                 self._turn = self._work + _STEPS_A_TURN
                 if sum(map(len, kept.values())) + sum(map(len, seen.values())) > self._most:
@@ -125,91 +158,93 @@ class Search:
         self._work += 1
         if not kept:
             return False
-        del self._pending[bit]
-        if step.f in self._model.reads:
-            self._pending_reads.remove((bit, step))
+        del under_way[place.number]
+        self._write_musts &= ~place.must
         self._frontier = kept
-        self.largest = max(self.largest, len(kept))
         return True
 
-    def _extend(self, stack: list[tuple[Any, int, int]], seen: _Frontier, kept: _Frontier, bit: int) -> None:
-        """Lets one more call take effect, in every way that is legal and may be of use."""
-        state, done, used = stack.pop()
-        apply, reads, overwrites = self._model.step, self._model.reads, self._model.overwrites
-        for other, call in self._pending.items():
-            if done & other or call.f in reads:
+    def _extend(self, stack: list[tuple[Any, int, int]], seen: _Frontier, kept: _Frontier, place: _Place) -> None:
+        """Lets one more call take effect, in every way that is legal and may be of use.
+
+        An overwriting call, other than the returning one, is of use only to those who see its value: were the next to
+        take effect an overwriting one, it could as well have been hidden by that one later, or have never happened.
+        """
+        state, done, burden = stack.pop()
+        apply, overwrites = self._model.step, self._model.overwrites
+        is_read = place.number in self._reads
+
+        def reach(after: Any, then_done: int, then: int, *, is_over: bool) -> None:
+            if is_over:
+                _add(kept, (after, then_done & ~place.done), then & ~place.spent)
+            elif _add(seen, (after, then_done), then):
+                stack.append((after, then_done, then))
+
+        hidden = burden & ~self._write_musts
+        for other in self._writes.values():
+            if burden & other.spent:
                 continue
             self._work += 1
-            after = apply(state, call.f, call.argument, call.result)
+            after = apply(state, other.step.f, other.step.argument, other.step.result)
             if after is not ILLEGAL:
-                self._reach(stack, seen, kept, bit, (after, self._with_reads(after, done | other), used))
+                then = self._with_reads(after, hidden)
+                if other is place or then != hidden or self._is_found(after, done):
+                    is_over = other is place or (is_read and not then & place.must)
+                    reach(after, done, then | other.spent, is_over=is_over)
+        for other in self._others.values():
+            if done & other.done:
+                continue
+            self._work += 1
+            after = apply(state, other.step.f, other.step.argument, other.step.result)
+            if after is not ILLEGAL:
+                then = self._with_reads(after, burden)
+                reach(after, done | other.done, then, is_over=other is place or (is_read and not then & place.must))
         for first, same in self._classes.values():
-            unused = next((each for each in same if not used & each), 0)
+            unused = next((each for each in same if not burden & each), 0)
             if not unused:
                 continue
             self._work += 1
             after = apply(state, first.f, first.argument, UNKNOWN)
             if after is ILLEGAL or after == state:
                 continue
-            reached = self._with_reads(after, done)
-            # An open call that overwrites is of use only to those who see its value: were the next to take effect an
-            # overwriting one, this one could as well never happen.
-            if reached != done or first.f not in overwrites or self._is_found(after, done):
-                self._reach(stack, seen, kept, bit, (after, reached, used | unused))
+            before = hidden if first.f in overwrites else burden
+            then = self._with_reads(after, before)
+            if first.f not in overwrites or then != before or self._is_found(after, done):
+                reach(after, done, then | unused, is_over=is_read and not then & place.must)
 
-    def _with_reads(self, state: Any, done: int) -> int:
-        for other, read in self._pending_reads:
-            if not done & other and self._model.step(state, read.f, read.argument, read.result) is not ILLEGAL:
-                done |= other
-        return done
+    def _with_reads(self, state: Any, burden: int) -> int:
+        for place in self._reads.values():
+            if burden & place.must:
+                step = place.step
+                if self._model.step(state, step.f, step.argument, step.result) is not ILLEGAL:
+                    burden ^= place.must
+        return burden
 
     def _is_found(self, state: Any, done: int) -> bool:
         """Whether a call that is neither read nor overwriting, a cas, could take effect next."""
-        apply, blind = self._model.step, self._model.reads | self._model.overwrites
+        apply, overwrites = self._model.step, self._model.overwrites
         return any(
-            apply(state, call.f, call.argument, call.result) is not ILLEGAL
-            for other, call in self._pending.items()
-            if call.f not in blind and not done & other
+            apply(state, place.step.f, place.step.argument, place.step.result) is not ILLEGAL
+            for place in self._others.values()
+            if not done & place.done
         ) or any(
             apply(state, first.f, first.argument, UNKNOWN) is not ILLEGAL
             for first, _ in self._classes.values()
-            if first.f not in blind
+            if first.f not in overwrites
         )
 
-    def _reach(
-        self,
-        stack: list[tuple[Any, int, int]],
-        seen: _Frontier,
-        kept: _Frontier,
-        bit: int,
-        reached: tuple[Any, int, int],
-    ) -> None:
-        state, done, used = reached
-        if done & bit:
-            _add(kept, (state, done ^ bit), used)
-        elif _add(seen, (state, done), used):
-            stack.append(reached)
 
-
-def _add(frontier: _Frontier, key: _Configuration, used: int) -> bool:
+def _add(frontier: _Frontier, key: _Configuration, burden: int) -> bool:
     """Whether nothing as good was there."""
     found = frontier.get(key)
     if found is None:
-        frontier[key] = [used]
+        frontier[key] = [burden]
         return True
     for other in found:
-        if other & used == other:
+        if other & burden == other:
             return False
-    found[:] = [other for other in found if used & other != used]
-    found.append(used)
+    found[:] = [other for other in found if burden & other != burden]
+    found.append(burden)
     return True
-
-
-def _smallest(used: list[int]) -> list[int]:
-    frontier: _Frontier = {}
-    for each in used:
-        _add(frontier, (None, 0), each)
-    return frontier.get((None, 0), [])
 
 
 def search(model: Model, steps: list[Step], deadline: Deadline, *, most: int) -> Stuck | None:
