@@ -39,7 +39,8 @@ from clusterkit.render.tree import SECRETS
 T = TypeVar("T")
 
 WORKERS = 16
-LAST_LINES = 15
+LAST_LINES = 8
+_LONGEST_LINE = 200
 _NO_SUBNET = "192.0.2.0/24"
 """Stands in where there is no network yet. Source: RFC 5737, addresses for documentation."""
 
@@ -178,10 +179,10 @@ def _apply(
     with ThreadPoolExecutor(WORKERS) as pool, ThreadPoolExecutor(max(1, len(wanted.order))) as components:
         try:
             if gone:
-                with site.journal.step(f"remove {_count(gone, 'node')} that the topology no longer has"):
+                with site.journal.step(f"remove {count(len(gone), 'node')} that the topology no longer has"):
                     _all([pool.submit(_retire, site, node, data=True) for node in gone])
             if new:
-                with site.journal.step(f"create {_count(new, 'node')}"):
+                with site.journal.step(f"create {count(len(new), 'node')}"):
                     _all([pool.submit(work.create, name) for name in new])
             steps: dict[str, Future[None]] = {}
 
@@ -305,7 +306,7 @@ def _take_down(site: Site, cluster: str, *, keep_data: bool = False) -> Gone:
         return Gone()
     lines = [0]
     if record.nodes:
-        with ThreadPoolExecutor(WORKERS) as pool, site.journal.step(f"remove {_count(record.nodes, 'node')}"):
+        with ThreadPoolExecutor(WORKERS) as pool, site.journal.step(f"remove {count(len(record.nodes), 'node')}"):
             lines = _all(
                 [pool.submit(_retire, site, node, data=not keep_data, graceful=keep_data) for node in record.nodes]
             )
@@ -478,8 +479,12 @@ def _with_last_lines(site: Site, cluster: str, error: NotReady) -> NotReady:
         node = record.node(name) if record else None
         if node is not None:
             lines = deque(site.provider.logs(node), maxlen=LAST_LINES)
-            evidence += [f"  | {line.text}" for line in lines] or ["  (it has printed nothing)"]
+            evidence += [f"  | {_shortened(line.text)}" for line in lines] or ["  (it has printed nothing)"]
     return NotReady(error.what, mend=error.mend, evidence=evidence, unready=error.unready)
+
+
+def _shortened(line: str) -> str:
+    return line if len(line) <= _LONGEST_LINE else f"{line[:_LONGEST_LINE]} ..."
 
 
 def _why_down(node: NodeRecord) -> str:
@@ -492,8 +497,9 @@ def _names(nodes: Sequence[NodeRecord]) -> str:
     return ", ".join(node.name for node in nodes)
 
 
-def _count(things: Collection[object], noun: str) -> str:
-    return f"{len(things)} {noun}{'' if len(things) == 1 else 's'}"
+def count(number: int, noun: str) -> str:
+    """ "1 node", "3 nodes"."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _all(futures: Sequence[Future[T]]) -> list[T]:

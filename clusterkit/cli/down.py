@@ -24,12 +24,15 @@ def command(file: Path | None, cluster: str | None, keep_data: bool) -> None:
     clusterkit down
     clusterkit down --name shop
     """
-    from clusterkit.cluster import down
+    from clusterkit.cluster import check_owner, count, down
 
     opened = open_cluster(file, cluster)
+    if cluster is None and opened.topology_read is not None:
+        check_owner(opened.topology, opened.record)
     gone = down(opened.site, opened.name, keep_data=keep_data)
     if gone.is_nothing:
         click.echo(f"{opened.name}: nothing to do, nothing of it is there")
         return
-    data = "" if not gone.volumes else f" and {gone.volumes} volumes with their data"
-    click.echo(f"{opened.name}: removed {gone.nodes} nodes{data}; {gone.lines} log lines are in the archive")
+    data = "" if not gone.volumes else f" and {count(gone.volumes, 'volume')} with all data"
+    lines = f"{count(gone.lines, 'log line')} in the archive: clusterkit logs --archive"
+    click.echo(f"{opened.name}: removed {count(gone.nodes, 'node')}{data}; {lines}")

@@ -13,6 +13,7 @@ _COLOURS = {
     "ok": "green",
     "exited": "red",
     "unhealthy": "red",
+    "down": "red",
     "paused": "yellow",
     "created": "yellow",
     "leader": "bold",

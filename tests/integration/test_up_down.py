@@ -59,7 +59,7 @@ def test_the_life_of_a_cluster(folder: Folder) -> None:
     assert _redis(folder, first[0], "wait", "2", "2000") == "2"
     folder.run("kill", "primary of cache")
     _wait("another primary", lambda: folder.roles("primary") not in ([], first))
-    second = folder.roles("primary")
+
     assert folder.run("status", code=1).stdout.count("exited") == 1
     folder.run("start", first[0])
     _wait("the old primary follows", lambda: len(folder.roles("replica")) == 2)
@@ -71,11 +71,10 @@ def test_the_life_of_a_cluster(folder: Folder) -> None:
     primary = folder.roles("primary")[0]
     assert _redis(folder, primary, "get", "kept") == "yes"
     assert _redis(folder, primary, "config", "get", "maxmemory").split() == ["maxmemory", str(96 * 2**20)]
-    assert second
 
     lines = [json.loads(line) for line in folder.run("logs", "--format", "json").stdout.splitlines()]
     assert {line["node"] for line in lines} >= set(nodes)
-    times = [line["time_ns"] for line in lines]
+    times = [line["time"] for line in lines]
     assert times == sorted(times)
 
     said = folder.run("down")
@@ -171,7 +170,7 @@ def test_pause_and_unpause(folder: Folder) -> None:
     folder.run("up")
     folder.run("pause", "registry-1")
     paused = folder.nodes()["registry-1"]
-    assert (paused["state"], paused["health"]) == ("paused", "unhealthy")
+    assert (paused["state"], paused["health"]) == ("paused", "down")
     assert "1 unpaused" in folder.run("up").stdout
     folder.run("pause", "all")
     folder.run("down")
