@@ -61,8 +61,12 @@ def fingerprint(node: NodePlan, made: tuple[File, ...], image: str) -> str:
 
 @cache
 def _environment() -> Environment:
-    return Environment(  # noqa: S701  configuration files: HTML's escapes would spoil them
-        undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, autoescape=False
+    return Environment(
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=False,  # noqa: S701  configuration files: HTML's escapes would spoil them
     )
 
 
