@@ -15,6 +15,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from graphlib import TopologicalSorter
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from threading import Event
 from typing import Literal, TypeVar
@@ -102,11 +103,13 @@ def up(
     with locks.held(site.provider.engine, topology.name):
         record = site.provider.find(topology.name)
         check_owner(topology, record)
+        if record is None:
+            _warn_of_old_name(site, topology)
         try:
             return _converge(site, topology, registry, record, only, wait_timeout)
         except BaseException as error:
-            if record is None and not retain:
-                _undo(site, topology.name, error)
+            if not retain and (record is None or not record.nodes):
+                _undo(site, topology.name, error, keep_data=record is not None)
             raise
 
 
@@ -120,15 +123,15 @@ def _converge(
 ) -> Outcome:
     provider, journal = site.provider, site.journal
     subnet = record.subnet if record else ""
-    wanted = plan(topology, registry, _allocation(site, topology, registry, record, subnet or _NO_SUBNET))
+    wanted = plan(topology, registry, _allocation(site, topology, registry, record, subnet or _NO_SUBNET, keep=True))
     chosen = _with_needs(only, wanted.order)
     homes = {component.home for component in wanted.components.values()} - {""}
     images = Images(provider.client, journal, roles=[Path(home) / "roles" for home in sorted(homes)])
     built = images.ensure({node.image for node in wanted.nodes if node.component in chosen})
     if not subnet:
         with journal.step("create the network"):
-            subnet = provider.create_network(topology.name, str(topology.file))
-        wanted = plan(topology, registry, _allocation(site, topology, registry, record, subnet))
+            subnet = provider.create_network(topology.name, str(topology.file), record.kept_subnet if record else "")
+        wanted = plan(topology, registry, _allocation(site, topology, registry, record, subnet, keep=True))
     rendered = {
         node.name: _rendered(wanted, node.name, built[node.image]) for node in wanted.nodes if node.component in chosen
     }
@@ -248,19 +251,21 @@ class _Work:
             wait_healthy(self.site, self.wanted, component, seconds, self.stop)
 
 
-def wait_healthy(site: Site, wanted: Plan, component: str, seconds: float, stop: Event | None = None) -> None:
-    """Waits until a component is healthy; does its one-time bootstrap on the way.
+def wait_healthy(
+    site: Site, wanted: Plan, component: str, seconds: float, stop: Event | None = None, *, only: Collection[str] = ()
+) -> None:
+    """Waits until a component (or of its nodes, those in `only`) is healthy; does its bootstrap on the way.
 
     A main process that ended never comes back by itself, so that ends the wait at once. Raises: NotReady, with the last
     thing seen and the last log lines of each node that is not ready.
     """
     described = wanted.components[component]
     deadline = Deadline(seconds)
-    look = _Look(site, wanted, component, stop or Event())
+    look = _Look(site, wanted, component, stop or Event(), only)
     try:
         if described.bootstrap is not None:
             ready.bootstrap(described.bootstrap, look, deadline)
-        ready.wait_ready(look, deadline)
+        ready.wait_ready(look, deadline, only=only)
     except NotReady as error:
         raise _with_last_lines(site, wanted.name, error) from error
 
@@ -270,8 +275,8 @@ class _Look:
 
     EVERY = 0.5
 
-    def __init__(self, site: Site, wanted: Plan, component: str, stop: Event) -> None:
-        self._site, self._wanted, self._component, self._stop = site, wanted, component, stop
+    def __init__(self, site: Site, wanted: Plan, component: str, stop: Event, only: Collection[str]) -> None:
+        self._site, self._wanted, self._component, self._stop, self._only = site, wanted, component, stop, only
         self._asked = -self.EVERY
         self._record: ClusterRecord | None = None
 
@@ -284,7 +289,9 @@ class _Look:
             ended = [
                 node
                 for node in (self._record.nodes if self._record else ())
-                if node.component == self._component and node.state is State.EXITED
+                if node.component == self._component
+                and node.state is State.EXITED
+                and (not self._only or node.name in self._only)
             ]
             if ended:
                 raise NotReady(
@@ -329,11 +336,11 @@ def _retire(site: Site, node: NodeRecord, *, data: bool, graceful: bool = True) 
     return lines
 
 
-def _undo(site: Site, cluster: str, error: BaseException) -> None:
-    """A first `up` that failed leaves nothing; trouble in the clean-up never hides the first error."""
+def _undo(site: Site, cluster: str, error: BaseException, *, keep_data: bool) -> None:
+    """A first `up` that failed leaves what was there before; trouble in the clean-up never hides the first error."""
     try:
         with site.journal.step("undo what was made"):
-            _take_down(site, cluster)
+            _take_down(site, cluster, keep_data=keep_data)
     except ClusterkitError as trouble:
         error.add_note(f"the clean-up failed too: {trouble.what}; `clusterkit down` finishes it")
 
@@ -362,6 +369,16 @@ def planned(site: Site, topology: Topology, registry: Registry, record: ClusterR
     return plan(topology, registry, _allocation(site, topology, registry, record, record.subnet or _NO_SUBNET))
 
 
+def _warn_of_old_name(site: Site, topology: Topology) -> None:
+    """Who renames a cluster that is up makes a second one, and should know it."""
+    for other in site.provider.clusters():
+        if other.source == str(topology.file):
+            site.journal.say(
+                f'"{other.name}" was made from this file too and is still there: clusterkit down --name {other.name}',
+                level="warning",
+            )
+
+
 def check_owner(topology: Topology, record: ClusterRecord | None) -> None:
     """Raises: NameTaken when the cluster of this name was made from another file."""
     if record is None or not record.source or record.source == str(topology.file):
@@ -374,18 +391,24 @@ def check_owner(topology: Topology, record: ClusterRecord | None) -> None:
 
 
 def _allocation(
-    site: Site, topology: Topology, registry: Registry, record: ClusterRecord | None, subnet: str
+    site: Site, topology: Topology, registry: Registry, record: ClusterRecord | None, subnet: str, *, keep: bool = False
 ) -> Allocation:
+    """What is known, completed. `keep` writes new secrets down, before any node has them; looking never does.
+
+    Addresses of another subnet are not kept: where the network was lost, every node is made anew in the next one.
+    """
     nodes = record.nodes if record else ()
+    addresses = {**(record.kept_addresses if record else {}), **{node.name: node.address for node in nodes}}
+    network = ip_network(subnet)
     known = Allocation(
         subnet=subnet,
-        addresses={node.name: node.address for node in nodes},
+        addresses={name: address for name, address in addresses.items() if ip_address(address) in network},
         host_ports={node.name: dict(node.host_ports) for node in nodes},
         secrets=_secrets(site, nodes),
     )
     made = allocate(topology, registry, subnet, known, site.provider.free_ports(topology.name), _new_secret)
     for component, values in made.secrets.items():
-        if values and values != known.secrets.get(component):
+        if keep and values and values != known.secrets.get(component):
             _keep_secrets(site, component, values)
     return made
 

@@ -50,10 +50,11 @@ def act_on(
 
 
 def wait_for(opened: Cluster, nodes: tuple[NodeRecord, ...]) -> None:
-    """Waits until the components of these nodes are healthy. A component whose other nodes are down stays as it is."""
+    """Waits until these nodes are healthy; others of their components that are down may stay so."""
     from clusterkit.cluster import wait_healthy
 
     for component in dict.fromkeys(node.component for node in nodes):
         seconds = opened.topology.components[component].timeout.seconds
-        with opened.journal.step(f"{component} is healthy", component=component):
-            wait_healthy(opened.site, opened.plan, component, seconds)
+        names = [node.name for node in nodes if node.component == component]
+        with opened.journal.step(f"{', '.join(names)} healthy", component=component):
+            wait_healthy(opened.site, opened.plan, component, seconds, only=names)

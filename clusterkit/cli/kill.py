@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import signal as signals
 from pathlib import Path
 
 import click
 
 from clusterkit.cli._verbs import act_on, node_arguments
+from clusterkit.errors import UsageError
 
 
 @click.command()
@@ -23,4 +25,14 @@ def command(file: Path | None, cluster: str | None, targets: tuple[str, ...], si
     """
     from clusterkit.node import State
 
-    act_on(file, cluster, targets, "kill", lambda node: node.kill(signal), only=(State.RUNNING, State.PAUSED))
+    name = _signal(signal)
+    act_on(file, cluster, targets, "kill", lambda node: node.kill(name), only=(State.RUNNING, State.PAUSED))
+
+
+def _signal(text: str) -> str:
+    """The name of a signal without SIG. Raises: UsageError."""
+    names = {known.name.removeprefix("SIG"): known.value for known in signals.Signals}
+    for name, number in names.items():
+        if text.upper().removeprefix("SIG") == name or text == str(number):
+            return name
+    raise UsageError(f'"{text}" is no signal', mend=f"one of {', '.join(names)}")

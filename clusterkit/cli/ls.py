@@ -22,6 +22,7 @@ def command(output: str) -> None:
             "name": record.name,
             "nodes": len(record.nodes),
             "running": sum(node.state is State.RUNNING for node in record.nodes),
+            "volumes": record.volumes,
             "subnet": record.subnet,
             "source": record.source,
         }

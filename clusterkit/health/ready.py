@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 
 from clusterkit.clock import SYSTEM, Clock, Deadline
 from clusterkit.components.base import Bootstrap, Running
@@ -35,13 +35,15 @@ def unready(running: Running) -> dict[str, str]:
     return seen
 
 
-def wait_ready(look: Callable[[], Running], deadline: Deadline, clock: Clock = SYSTEM) -> None:
-    """Looks again and again until nothing keeps any node from being ready.
+def wait_ready(
+    look: Callable[[], Running], deadline: Deadline, clock: Clock = SYSTEM, only: Collection[str] = ()
+) -> None:
+    """Looks again and again until nothing keeps any node (or any of `only`) from being ready.
 
     Raises: NotReady with what was last seen of every node that is not; whatever `look` raises.
     """
     for running in _looks(look, deadline, clock):
-        seen = unready(running)
+        seen = {name: why for name, why in unready(running).items() if not only or name in only}
         if not seen:
             return
     raise _not_ready(running.group.name, "is not healthy in time", seen)

@@ -41,7 +41,8 @@ class ClusterRecord:
     """What the runtime says of a cluster: nodes in the order of component and index, and how many volumes it has.
 
     `source` is the topology file it was made from; `born` names this life of the cluster (another at each first `up`).
-    `subnet` and `born` are "" where the network is gone.
+    `subnet` and `born` are "" where the network is gone. What data was kept on refers to old addresses: `kept_subnet`
+    and `kept_addresses` (by node) are those that the volumes were made for.
     """
 
     name: str
@@ -50,6 +51,8 @@ class ClusterRecord:
     born: str
     nodes: tuple[NodeRecord, ...]
     volumes: int = 0
+    kept_subnet: str = ""
+    kept_addresses: Mapping[str, str] = field(default_factory=dict)
 
     def node(self, name: str) -> NodeRecord | None:
         return next((record for record in self.nodes if record.name == name), None)

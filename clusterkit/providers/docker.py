@@ -16,6 +16,7 @@ import socket
 import tarfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +35,14 @@ _STATES = {
     "restarting": State.RUNNING,
     "paused": State.PAUSED,
 }
+_VOLUME_LABELS = (
+    CLUSTER,
+    "clusterkit.component",
+    "clusterkit.node",
+    "clusterkit.source",
+    "clusterkit.subnet",
+    "clusterkit.address",
+)
 _HOST_PORTS = range(20000, 30000)
 """Below the range that Linux hands out for outgoing connections (32768 and up), so that they never collide."""
 
@@ -124,17 +133,18 @@ class DockerProvider:
 
     # -- making --------------------------------------------------------------------------------------------------
 
-    def create_network(self, cluster: str, source: str) -> str:
+    def create_network(self, cluster: str, source: str, kept_subnet: str = "") -> str:
         """Makes the cluster's network; gives back the subnet that the engine accepted.
+
+        `kept_subnet` is the one that kept data refers to: then it must be that one.
 
         Another program may take a subnet between our look and our request: then the next one is tried.
         """
         import docker.errors
 
         last: Exception | None = None
-        for tried, subnet in enumerate(self.choose_subnet(cluster)):
-            if tried == 20:
-                break
+        free = self.choose_subnet(cluster)
+        for subnet in islice((one for one in free if one == kept_subnet) if kept_subnet else free, 20):
             pool: Any = {"Driver": "default", "Config": [{"Subnet": subnet}]}
             labels = {
                 CLUSTER: cluster,
@@ -157,6 +167,11 @@ class DockerProvider:
                 last = error
                 continue
             return subnet
+        if kept_subnet:
+            raise EnvironmentTrouble(
+                f'the data kept of "{cluster}" needs its old subnet, {kept_subnet}, and that is in use now',
+                mend=f"free it (docker network ls), or give the data up: clusterkit down --name {cluster}",
+            ) from last
         raise EnvironmentTrouble(
             f'no subnet is free for "{cluster}"', mend="remove networks that are not needed: docker network prune"
         ) from last
@@ -227,9 +242,7 @@ class DockerProvider:
         try:
             self.client.inspect_volume(name)
         except docker.errors.NotFound:
-            kept = {
-                key: labels[key] for key in (CLUSTER, "clusterkit.component", "clusterkit.node", "clusterkit.source")
-            }
+            kept = {key: labels[key] for key in _VOLUME_LABELS}
             self.client.create_volume(name, labels=kept)
             return True
         return False
@@ -448,6 +461,8 @@ def _cluster(
             )
         ),
         volumes=len(left),
+        kept_subnet=next((item["Labels"]["clusterkit.subnet"] for item in left), ""),
+        kept_addresses={item["Labels"]["clusterkit.node"]: item["Labels"]["clusterkit.address"] for item in left},
     )
 
 
