@@ -76,7 +76,9 @@ class LogReader(Iterator[LogLine]):
         if self._is_closed:
             return
         self._is_closed = True
-        with contextlib.suppress(ValueError, RuntimeError, OSError):  # over ssh there is none; it may have ended already
+        with contextlib.suppress(
+            ValueError, RuntimeError, OSError
+        ):  # over ssh there is none; it may have ended already
             self._response.raw.shutdown()
         self._response.close()
 
