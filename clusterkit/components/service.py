@@ -151,7 +151,7 @@ class ServiceOptions(Options):
     user: str = ""
     """Who runs the program: a name or number that the image has. Without it, the image's own."""
 
-    @field_validator("build", mode="before")
+    @field_validator("build", mode="before", json_schema_input_type=BuildOptions | str | None)
     @classmethod
     def _build_of_a_path(cls, value: object) -> object:
         return {"context": value} if isinstance(value, str) else value
@@ -171,7 +171,7 @@ class ServiceOptions(Options):
             )
         return value.model_copy(update={"context": context})
 
-    @field_validator("ports", mode="before")
+    @field_validator("ports", mode="before", json_schema_input_type=dict[str, PortOptions | int])
     @classmethod
     def _port_of_a_number(cls, value: object) -> object:
         if not isinstance(value, Mapping):
