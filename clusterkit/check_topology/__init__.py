@@ -110,7 +110,7 @@ def _plugins(findings: Findings, top: Mapping[str, Any], registry: Registry, fol
     plugins = findings.words(("plugins",), top["plugins"], "./kvstore.py") or []
     for key, plugin in plugins:
         try:
-            registry.add(str(folder / plugin) if plugin.endswith(".py") else plugin)
+            registry.add(str(folder / plugin) if "/" in plugin or plugin.endswith(".py") else plugin)
         except UsageError as error:
             findings.add(key, error.what, error.mend or "mend the plugin")
     return tuple(plugin for _, plugin in plugins)
@@ -171,7 +171,8 @@ def _components(reading: Reading, top: Mapping[str, Any]) -> dict[str, Found]:
     found = {}
     for name, body in given.items():
         key = ("components", name)
-        written = {} if body is None else findings.mapping(key, body, f"{name}: {{kind: etcd}}")
+        kind = body if isinstance(body, str) and body in reading.registry else "etcd"
+        written = {} if body is None else findings.mapping(key, body, f"{name}: {{kind: {kind}}}")
         if written is None:
             continue
         own = as_mapping(findings, key, written)

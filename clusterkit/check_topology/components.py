@@ -137,7 +137,7 @@ def _replicas(findings: Findings, key: Key, common: Mapping[str, Any], component
     place = (*key, "replicas")
     if "replicas" not in common:
         return DEFAULT_REPLICAS
-    count = findings.whole(place, common["replicas"], 1, MOST_REPLICAS)
+    count = findings.whole(place, common["replicas"], 1, MOST_REPLICAS, DEFAULT_REPLICAS)
     if count is not None and count % 2 == 0 and component is not None and component.replicas == "odd":
         findings.add(
             place,
@@ -284,7 +284,7 @@ def _publish(findings: Findings, key: Key, common: Mapping[str, Any], replicas: 
     given = findings.mapping(place, common["publish"], "publish: {client: 2379}") if "publish" in common else None
     published: dict[str, int] = {}
     for port, value in (given or {}).items():
-        number = findings.whole((*place, port), value, 1, 65536 - replicas)
+        number = findings.whole((*place, port), value, 1, 65536 - replicas, 8080)
         if number is not None:
             published[port] = number
     return published

@@ -78,13 +78,13 @@ class Findings:
             return None
         return text
 
-    def whole(self, key: Key, value: Any, least: int, most: int) -> int | None:
+    def whole(self, key: Key, value: Any, least: int, most: int, example: int) -> int | None:
         """A whole number; text that is one will do."""
         if isinstance(value, str) and re.fullmatch(r"[0-9]{1,9}", value):
             value = int(value)
         if isinstance(value, int) and not isinstance(value, bool) and least <= value <= most:
             return value
-        self.wrong(key, value, f"be a whole number from {least} to {most}", f"write {key[-1]}: {max(least, 3)}")
+        self.wrong(key, value, f"be a whole number from {least} to {most}", f"write {key[-1]}: {example}")
         return None
 
     def mapping(self, key: Key, value: Any, example: str) -> Mapping[str, Any] | None:
@@ -126,16 +126,23 @@ class Findings:
             what, separator, mend = said.partition("; ")
         if not separator:
             what, separator, example = said.partition(", for example ")
-            mend = f"write {label(key)}: {example.strip(chr(34))}" if separator else ""
+            mend = f"write {label(key)}: {_examples(example.strip(chr(34)))}" if separator else ""
         name = label(key)
-        if name and not what.startswith(name):
+        if not what.startswith(name):
             what = f"{name}: {what}"
-        if not isinstance(value, dict) and shown(value).strip('"') not in what:
+        if not isinstance(value, dict) and '"' not in what.removeprefix(name) and shown(value) not in what:
             what += f", found {shown(value)}"
-        self.add(key, what, mend or f"see {name or 'its options'} in docs/topology.md")
+        self.add(key, what, mend or "see docs/topology.md")
+
+
+def _examples(example: str) -> str:
+    """A bare number of time may have been meant in milliseconds as well."""
+    return f"{example} or {example[:-1]}ms" if re.fullmatch(r"[0-9]+s", example) else example
 
 
 def label(key: Key) -> str:
     """How a value is called in a message: its path below the component, defaults or top ("health.http.port")."""
     start = 2 if key[:1] == ("components",) and len(key) > 1 else 1 if key[:1] == ("defaults",) and len(key) > 1 else 0
+    if start == 2 == len(key):
+        return f'component "{key[1]}"'
     return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in key[start:]).lstrip(".")

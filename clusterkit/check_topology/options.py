@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
@@ -110,7 +111,10 @@ def _report(findings: Findings, model: type[Options], key: Key, said: _Said, com
         about = f" ({field.description.rstrip('.')})" if field is not None and field.description else ""
         findings.add(place, f"{what} needs {said.missing}", f"add {said.missing}: ...{about}")
     elif said.type in ("value_error", "assertion_error"):
-        findings.complaint(place, said.input, str(said.context.get("error") or said.message))
+        text = str(said.context.get("error") or said.message)
+        meant = text.partition(" ")[0].rstrip(":")
+        is_option = not said.path and isinstance(said.input, dict) and meant in said.input
+        findings.complaint((*key, meant) if is_option else place, said.input, text)
     elif said.type in ("literal_error", "enum"):
         known = _choices(str(said.context.get("expected", "")))
         findings.wrong(
@@ -152,24 +156,38 @@ def _description(model: type[BaseModel], path: Key) -> str:
 
 def _model_at(model: type[BaseModel], path: Key) -> type[BaseModel] | None:
     """The model that a mapping at the path is read by, None where it is no model (a free mapping)."""
-    annotation: Any = model
+    annotations: list[Any] = [model]
     for part in path:
-        if isinstance(part, int):
-            continue
-        within = _model_in(annotation)
-        if within is None:
-            continue  # a key of a free mapping: its values are what the annotation holds
-        field = within.model_fields.get(part)
-        if field is None:
-            return None
-        annotation = field.annotation
-    return _model_in(annotation)
+        annotations = [inner for annotation in annotations for inner in _below(annotation, part)]
+    return next((one for annotation in annotations for one in _alternatives(annotation) if _is_model(one)), None)
 
 
-def _model_in(annotation: Any) -> type[BaseModel] | None:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    return next(filter(None, (_model_in(inner) for inner in get_args(annotation))), None)
+def _below(annotation: Any, part: str | int) -> Iterator[Any]:
+    """The types that a value under this key or index may have."""
+    for one in _alternatives(annotation):
+        if _is_model(one):
+            if part in one.model_fields:
+                yield one.model_fields[part].annotation
+        elif get_origin(one) in (list, tuple, Sequence) and isinstance(part, int):
+            yield from get_args(one)
+        elif get_origin(one) in (dict, Mapping):
+            yield get_args(one)[1]
+
+
+def _alternatives(annotation: Any) -> Iterator[Any]:
+    """The members of a union, and what Annotated is about; else the type itself."""
+    origin = get_origin(annotation)
+    if origin in (Union, UnionType):
+        for inner in get_args(annotation):
+            yield from _alternatives(inner)
+    elif origin is Annotated:
+        yield from _alternatives(get_args(annotation)[0])
+    else:
+        yield annotation
+
+
+def _is_model(annotation: Any) -> bool:
+    return isinstance(annotation, type) and get_origin(annotation) is None and issubclass(annotation, BaseModel)
 
 
 def _replace(body: Any, path: Key, value: str) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from clusterkit.check_topology.components import Found, depends_on
 from clusterkit.check_topology.findings import Findings
+from clusterkit.check_topology.keys import COMMON
 from clusterkit.components.base import Component, Group, Member
 from clusterkit.model.topology import ComponentSpec, Key
 from clusterkit.model.words import did_you_mean, listed, nearest, shown
@@ -15,6 +16,11 @@ from clusterkit.model.words import did_you_mean, listed, nearest, shown
 MOST_NODES = 240
 """A cluster's network is a /24, with the first addresses kept for the gateway and for helpers."""
 
+_NAMES = ("components", "node", "component", "cluster")
+"""What a template may name."""
+
+_MARKS = ("{{", "{%", "{#")
+_PLAIN_REFERENCE = re.compile(r"\{\{\s*(?P<path>[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*)\s*\}\}")
 _NODE_LIKE = re.compile(r"(?P<component>.+)-[0-9]+")
 
 
@@ -116,11 +122,36 @@ def check_templates(findings: Findings, found: Mapping[str, Found]) -> None:
         env = one.spec.environment if one.spec is not None else {}
         own = {word: value for word, value in one.body.items() if word != "environment"}
         for key, text in (*_texts((*one.key, "environment"), dict(env)), *_texts(one.key, own)):
-            if "{{" in text or "{%" in text or "{#" in text:
+            if any(mark in text for mark in _MARKS):
                 _check_template(findings, key, text, found)
 
 
 def _check_template(findings: Findings, key: Key, text: str, found: Mapping[str, Found]) -> None:
+    dashed = [name for name in found if "-" in name and f"components.{name}" in text]
+    if dashed:
+        mend = f'a name with "-" is written in brackets: components["{dashed[0]}"]'
+        findings.add(key, f'{shown(text)} takes "{dashed[0]}" for a subtraction', mend)
+        return
+    paths = _plain_paths(text)
+    if paths is None:
+        paths = _parsed_paths(findings, key, text)
+    for path in paths:
+        _check_path(findings, key, text, path, found)
+
+
+def _plain_paths(text: str) -> list[tuple[str, ...]] | None:
+    """The names of a template that holds nothing but `{{ a.b.c }}`; None where Jinja2 has to read it.
+
+    Most templates are so, and Jinja2 takes longer to import than all else here takes to run.
+    """
+    rest = _PLAIN_REFERENCE.sub("", text)
+    paths = [tuple(match["path"].split(".")) for match in _PLAIN_REFERENCE.finditer(text)]
+    is_plain = not any(mark in rest for mark in _MARKS) and all(path[0] in _NAMES for path in paths)
+    return paths if is_plain else None
+
+
+def _parsed_paths(findings: Findings, key: Key, text: str) -> list[tuple[str, ...]]:
+    """The names in a template, after adding what is wrong with it otherwise."""
     from jinja2 import TemplateSyntaxError, meta, nodes
 
     from clusterkit.plan import expressions
@@ -128,21 +159,28 @@ def _check_template(findings: Findings, key: Key, text: str, found: Mapping[str,
     environment = expressions()
     try:
         tree = environment.parse(text)
+        is_known = True
+        for used, there, noun in (
+            (nodes.Filter, environment.filters, "filter"),
+            (nodes.Test, environment.tests, "test"),
+        ):
+            for node in tree.find_all(used):
+                if node.name not in there:
+                    is_known = False
+                    near = nearest(node.name, there)
+                    mend = f'did you mean "{near}"?' if near else f"see the {noun}s of Jinja2"
+                    findings.add(key, f'unknown {noun} "{node.name}" in {shown(text)}', mend)
+        unknown = meta.find_undeclared_variables(tree) - {*_NAMES, *environment.globals} if is_known else ()
     except TemplateSyntaxError as error:
         said = (error.message or "a syntax error").rstrip(".")
         findings.add(key, f"{shown(text)} is not a Jinja2 template: {said}", "write {{ components.NAME.KEY }}")
-        return
-    known = ("components", "node", "component", "cluster")
-    for name in sorted(meta.find_undeclared_variables(tree) - {*known, *environment.globals}):
-        findings.add(key, f'unknown name "{name}" in {shown(text)}', did_you_mean(name, known, "names"))
-    for used, there, noun in ((nodes.Filter, environment.filters, "filter"), (nodes.Test, environment.tests, "test")):
-        for node in tree.find_all(used):
-            if node.name not in there:
-                near = nearest(node.name, there)
-                mend = f'did you mean "{near}"?' if near else f"see the {noun}s of Jinja2"
-                findings.add(key, f'unknown {noun} "{node.name}" in {shown(text)}', mend)
-    for path in _paths(tree):
-        _check_path(findings, key, text, path, found)
+        return []
+    except RecursionError:
+        findings.add(key, f"{shown(text)} is nested too deep", "write {{ components.NAME.KEY }}")
+        return []
+    for name in sorted(unknown):
+        findings.add(key, f'unknown name "{name}" in {shown(text)}', did_you_mean(name, _NAMES, "names"))
+    return list(_paths(tree))
 
 
 def _check_path(findings: Findings, key: Key, text: str, path: tuple[str, ...], found: Mapping[str, Found]) -> None:
@@ -160,12 +198,8 @@ def _check_path(findings: Findings, key: Key, text: str, path: tuple[str, ...], 
         return
     name = path[1]
     if name not in found:
-        dashed = next((other for other in found if other.startswith(f"{name}-")), None)
         near = nearest(name, found)
-        if dashed and f".{dashed}" in text:
-            mend = f'a name with "-" is written in brackets: components["{dashed}"]'
-        else:
-            mend = f'did you mean "{near}"?' if near else f"the components are {listed(found)}"
+        mend = f'did you mean "{near}"?' if near else f"the components are {listed(found)}"
         findings.add(key, f'"{name}" in {shown(text)} is no component', mend)
     elif len(path) > 2 and found[name].component is not None:
         exports = _exports(found[name].component, found[name].spec)
@@ -224,7 +258,8 @@ def _texts(key: Key, value: Any) -> Iterator[tuple[Key, str]]:
 
 def _place_of(one: Found, word: str) -> Key:
     """The option that names another component."""
-    return next((key for key, text in _texts(one.key, dict(one.body)) if text == word), one.key)
+    own = {name: value for name, value in one.body.items() if name not in COMMON}
+    return next((key for key, text in _texts(one.key, own) if text == word), one.key)
 
 
 def _circles(needs: Mapping[str, list[str]]) -> Iterator[tuple[str, ...]]:

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 import yaml
 
@@ -25,6 +25,7 @@ MOST_NODES = 10_000
 """Values and keys in a file after aliases are followed. Alias bombs end here."""
 
 MOST_LEVELS = 100
+_LEVELS_MEND = f"use at most {MOST_LEVELS} levels"
 
 _PLAIN = "plain"
 _STR, _INT, _FLOAT, _BOOL, _NULL, _MAP, _SEQ = (
@@ -142,13 +143,27 @@ def scalar(text: str) -> Any:
     return float(text.replace(".", "", 1)) if _SPECIAL.fullmatch(text) else text
 
 
+class _TooDeep(yaml.MarkedYAMLError):
+    """More levels than anybody writes. The C parser would follow them until its stack is full, and crash."""
+
+
 class _Marks:
-    """Takes the parser's guesses away: plain scalars stay plain, to be resolved here."""
+    """Takes the parser's guesses away: plain scalars stay plain, to be resolved here. Counts levels."""
+
+    _levels = 0
 
     def resolve(self, kind: type[yaml.Node], _value: object, implicit: Any) -> str:
         if kind is yaml.ScalarNode:
             return _PLAIN if implicit[0] else _STR
         return _MAP if kind is yaml.MappingNode else _SEQ
+
+    def descend_resolver(self, parent: yaml.Node | None, _index: object) -> None:
+        self._levels += 1
+        if self._levels > MOST_LEVELS and parent is not None:
+            raise _TooDeep(problem_mark=parent.start_mark)
+
+    def ascend_resolver(self) -> None:
+        self._levels -= 1
 
 
 class _PythonLoader(_Marks, yaml.SafeLoader):
@@ -171,12 +186,13 @@ def _composed(text: str, file: str) -> yaml.Node | None:
             node: yaml.Node | None = loader.get_single_node()
         finally:
             loader.dispose()
+    except _TooDeep as error:
+        mark = cast(yaml.Mark, error.problem_mark)
+        _fail(Where(file, mark.line + 1, mark.column + 1), "values are nested too deep", _LEVELS_MEND)
     except yaml.MarkedYAMLError as error:
         _fail_marked(error, text, file)
     except yaml.YAMLError as error:
         _fail(Where(file, 1, 1), f"this is not YAML: {error}", "look for odd characters")
-    except RecursionError:
-        _fail(Where(file, 1, 1), "values are nested too deep", f"use at most {MOST_LEVELS} levels")
     return node
 
 
@@ -238,24 +254,24 @@ class _Reader:
         if any(node is outer for outer in self._open):
             _fail(self._where(node), "an alias stands inside its own anchor", "break the circle")
         if len(self._open) >= MOST_LEVELS:
-            _fail(self._where(node), "values are nested too deep", f"use at most {MOST_LEVELS} levels")
+            _fail(self._where(node), "values are nested too deep", _LEVELS_MEND)
 
     def _items(self, node: yaml.MappingNode, key: Key) -> Iterator[tuple[str, yaml.Node]]:
         """Each key once, those of merged mappings last; remembers the places of keys."""
         seen: dict[str, Where] = {}
-        merges: list[yaml.Node] = []
+        merges: list[tuple[Where, yaml.Node]] = []
         for name, where, child in self._pairs(node, merges):
             if name in seen:
                 self._at(where, f'key "{name}" is there twice, first at {seen[name]}', "keep one of them")
                 continue
             seen[name] = self.keys[(*key, name)] = where
             yield name, child
-        for merged in self._merged(merges):
-            inner: list[yaml.Node] = []
+        for merge_at, merged in self._merged(merges):
+            inner: list[tuple[Where, yaml.Node]] = []
             for name, where, child in self._pairs(merged, inner):
                 if name in seen:
                     self._at(
-                        self._where(merges[0]),
+                        merge_at,
                         f'"<<" brings key "{name}" again, which is at {seen[name]} already',
                         'take it out of the merged mapping, or write the values out; "<<" may add keys only',
                     )
@@ -263,9 +279,11 @@ class _Reader:
                 seen[name] = self.keys[(*key, name)] = where
                 yield name, child
             if inner:
-                self._problem(inner[0], '"<<" inside a merged mapping is not followed', "merge each mapping by itself")
+                self._at(inner[0][0], '"<<" inside a merged mapping is not followed', "merge each mapping by itself")
 
-    def _pairs(self, node: yaml.MappingNode, merges: list[yaml.Node]) -> Iterator[tuple[str, Where, yaml.Node]]:
+    def _pairs(
+        self, node: yaml.MappingNode, merges: list[tuple[Where, yaml.Node]]
+    ) -> Iterator[tuple[str, Where, yaml.Node]]:
         """Key, its place and value; the values of `<<` go to `merges`."""
         for key_node, child in node.value:
             self._enter(key_node)
@@ -273,22 +291,23 @@ class _Reader:
             if not isinstance(key_node, yaml.ScalarNode):
                 self._at(where, "a key must be a word", "write a word, or put quotes around the key")
             elif key_node.tag == _PLAIN and key_node.value == "<<":
-                merges.append(child)
+                merges.append((where, child))
             elif not key_node.value:
                 self._at(where, "a key is empty", 'write a word before the ":"')
             else:
                 yield key_node.value, where, child
 
-    def _merged(self, merges: list[yaml.Node]) -> Iterator[yaml.MappingNode]:
+    def _merged(self, merges: list[tuple[Where, yaml.Node]]) -> Iterator[tuple[Where, yaml.MappingNode]]:
+        """The mappings that `<<` names, each with the place of its `<<`."""
         if len(merges) > 1:
-            self._problem(merges[1], '"<<" is there twice', "merge several mappings by one list: <<: [*a, *b]")
-        for node in merges[:1]:
+            self._at(merges[1][0], '"<<" is there twice', "merge several mappings by one list: <<: [*a, *b]")
+        for where, node in merges[:1]:
             for part in node.value if isinstance(node, yaml.SequenceNode) else [node]:
                 self._enter(part)
                 if isinstance(part, yaml.MappingNode):
-                    yield part
+                    yield where, part
                 else:
-                    self._problem(part, '"<<" can merge mappings only', "give it an alias of a mapping")
+                    self._at(where, '"<<" can merge mappings only', "give it an alias of a mapping")
 
     def _scalar(self, node: yaml.ScalarNode, key: Key, at: Where) -> Any:
         place = self._where(node) if node.value or node.style else at
