@@ -76,9 +76,8 @@ class LogReader(Iterator[LogLine]):
         if self._is_closed:
             return
         self._is_closed = True
-        with contextlib.suppress(
-            ValueError, RuntimeError, OSError
-        ):  # over ssh there is none; it may have ended already
+        # Over ssh a connection has no shutdown; one that has ended needs none.
+        with contextlib.suppress(ValueError, RuntimeError, OSError):
             self._response.raw.shutdown()
         self._response.close()
 

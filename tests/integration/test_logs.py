@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import itertools
 import json
+import secrets
 import shutil
 import subprocess
 import sys
@@ -31,7 +32,6 @@ from clusterkit.logs.follow import Wanted, follow
 from clusterkit.providers.base import NodeRecord
 from clusterkit.providers.docker import CLUSTER, DockerProvider
 
-IMAGE = "clusterkit-test-logs:1"
 LIMIT = 90
 HALF = 5000
 
@@ -50,7 +50,7 @@ n=0; while :; do n=$((n + 1)); echo "run $run line $n"; [ $((n % 500)) = 0 ] && 
 
 
 @pytest.fixture(scope="session")
-def image(tmp_path_factory: pytest.TempPathFactory) -> str:
+def image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A shell and little else: one static program, taken from the machine or from its package source."""
     folder = tmp_path_factory.mktemp("busybox")
     found = shutil.which("busybox")
@@ -68,9 +68,10 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> str:
             link = tarfile.TarInfo(f"bin/{name}")
             link.type, link.linkname = tarfile.SYMTYPE, "busybox"
             tar.addfile(link)
-    repository, tag = IMAGE.split(":")
-    DockerProvider().client.import_image_from_data(packed.getvalue(), repository=repository, tag=tag)
-    return IMAGE
+    client, tag = DockerProvider().client, secrets.token_hex(4)
+    client.import_image_from_data(packed.getvalue(), repository="clusterkit-test-logs", tag=tag)
+    yield f"clusterkit-test-logs:{tag}"
+    client.remove_image(f"clusterkit-test-logs:{tag}", force=True)
 
 
 @dataclass
