@@ -151,6 +151,9 @@ def differences(
         now = found.get(name)
         if now is None:
             changes.append(Change(name, "create"))
+        elif now.state is State.CREATED:
+            # An `up` that was killed may not have put the files in. It has never run, so there is nothing to lose.
+            changes.append(Change(name, "create", "it was half made"))
         elif now.fingerprint != node.fingerprint:
             changes.append(Change(name, "recreate", "the topology changed"))
         elif now.state is State.PAUSED:
@@ -217,6 +220,8 @@ class _Work:
 
     def create(self, name: str) -> None:
         source = str(self.wanted.topology.file)
+        if name in self.live:
+            self.site.provider.remove(self.live[name], data=False)
         self.live[name] = self.site.provider.create(self.rendered[name], self.wanted.name, source, self.wanted.subnet)
 
     def start(self, change: Change) -> None:
@@ -236,7 +241,7 @@ class _Work:
         for change in mine:
             if change.action == "recreate" and not self.stop.is_set():
                 with self.site.journal.step(f"make {change.node} anew: {change.why}", node=change.node):
-                    _retire(self.site, self.live[change.node], data=False)
+                    _retire(self.site, self.live.pop(change.node), data=False)
                     self.create(change.node)
                     self.start(change)
                 self.wait_ready(component)
@@ -511,8 +516,6 @@ def _shortened(line: str) -> str:
 
 
 def _why_down(node: NodeRecord) -> str:
-    if node.state is State.CREATED:
-        return "it was made, but not started"
     return f"it had ended with code {node.exit_code}" if node.exit_code is not None else "it does not run"
 
 

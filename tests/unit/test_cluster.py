@@ -71,7 +71,7 @@ def test_each_node_gets_what_it_needs_and_why() -> None:
         Change("db-1", "recreate", "the topology changed"),
         Change("db-2", "start", "it had ended with code 137"),
         Change("db-3", "unpause", "it was paused"),
-        Change("db-4", "start", "it was made, but not started"),
+        Change("db-4", "create", "it was half made"),
         Change("gone-1", "remove", "the topology no longer has it"),
     )
 
