@@ -164,12 +164,14 @@ def _scope(
     pick = _picker(opened, words, zones, there) if words or not targets else lambda _record: False
     chosen = [record for record in there if pick(record)]
     everything = not targets and not zones
-    names = {name for record in chosen for name in (record.name, record.component)}
+    names, components = {record.name for record in chosen}, {record.component for record in chosen}
 
     def has_own(step: OwnStep) -> bool:
         if not own or (step.entry.level == "debug" and level != "debug"):
             return False
-        return everything or _OWN in targets or bool({step.about_node, step.about_component} & names)
+        if everything or _OWN in targets:
+            return True
+        return step.about_node in names if step.about_node else step.about_component in components
 
     return Scope(scope.cluster, scope.record, scope.folders, scope.formats, pick, has_own)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 
@@ -73,13 +73,18 @@ _ISO_TIME = re.compile(
     r"\[?(?P<date>\d{4}-\d\d-\d\d)[T ](?P<clock>\d\d:\d\d:\d\d)(?:[.,]\d{1,9})?(?:Z| UTC|[+-]00:?00)?\]?[ :]+(?:- )?"
 )
 _SAME_MOMENT_NS = 3_000_000_000
+_JSON_MESSAGES = ("msg", "message", "@m", "@mt")
+_JSON_TIMES = ("ts", "time", "timestamp", "@timestamp", "@t")
+_QUOTED = re.compile(r'[\s"=]|^$')
 
 
-def without_time(text: str, time_ns: int) -> str:
-    """A line without the time that its program put in front, if that is the time at which it was written.
+def for_people(text: str, time_ns: int) -> str:
+    """A line as it is best read beside the time it was written at: without its own time, JSON as message and fields.
 
     A program whose clock is wrong keeps its time: it is what one wants to see. Times without a zone count as UTC.
     """
+    if text.startswith("{"):
+        return _unfolded(text, time_ns)
     if not text[:1].isdigit() and text[:1] != "[":
         return text
     if found := _REDIS_TIME.match(text):
@@ -89,18 +94,52 @@ def without_time(text: str, time_ns: int) -> str:
         date = found["date"]
     else:
         return text
-    said = _seconds(f"{date}T{found['clock']}+00:00")
-    is_same = said is not None and abs(said * 1_000_000_000 - time_ns) <= _SAME_MOMENT_NS
-    return text[found.end() :] if is_same else text
+    return text[found.end() :] if _is_same(_seconds(f"{date}T{found['clock']}+00:00"), time_ns) else text
+
+
+def _unfolded(text: str, time_ns: int) -> str:
+    """`{"level": "warn", "msg": "slow", "took": "2s"}` -> `[warn] slow took=2s`; text as it is where that cannot be."""
+    try:
+        said = json.loads(text)
+    except ValueError:
+        return text
+    message = next((said.pop(key) for key in _JSON_MESSAGES if isinstance(said.get(key), str)), None)
+    if message is None:
+        return text
+    level = next((said.pop(key) for key in _JSON_KEYS if isinstance(said.get(key), str | int)), None)
+    for key in _JSON_TIMES:
+        if key in said and _is_same(_moment(said[key]), time_ns):
+            del said[key]
+    parts = [f"[{level if isinstance(level, str) else _of_number(level)}]"] if level is not None else []
+    parts.append(message)
+    for key, value in said.items():
+        shown = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        parts.append(f"{key}={json.dumps(shown, ensure_ascii=False) if _QUOTED.search(shown) else shown}")
+    return " ".join(part for part in parts if part)
+
+
+def _moment(said: object) -> float | None:
+    """Seconds since 1970 from a time in JSON: a text, or a number of seconds, ms, us or ns."""
+    if isinstance(said, str):
+        return _seconds(said)
+    if isinstance(said, bool) or not isinstance(said, int | float):
+        return None
+    size = next((size for size in (1e9, 1e6, 1e3) if said > 1e8 * size), 1)
+    return said / size
+
+
+def _is_same(seconds: float | None, time_ns: int) -> bool:
+    return seconds is not None and abs(seconds * 1e9 - time_ns) <= _SAME_MOMENT_NS
 
 
 @lru_cache(maxsize=64)
-def _seconds(text: str) -> int | None:
-    """Seconds since 1970; None where no calendar has that day."""
+def _seconds(text: str) -> float | None:
+    """Seconds since 1970; None where it is no time, or no calendar has that day. Without a zone it is UTC."""
     try:
-        return int(datetime.fromisoformat(text).timestamp())
+        said = datetime.fromisoformat(text)
     except ValueError:
         return None
+    return (said if said.tzinfo else said.replace(tzinfo=UTC)).timestamp()
 
 
 def is_at_least(level: str, asked: str) -> bool:

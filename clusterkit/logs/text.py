@@ -10,7 +10,7 @@ from functools import lru_cache
 from itertools import cycle
 
 from clusterkit.logs.entry import OWN, LogEntry
-from clusterkit.logs.parse import without_time
+from clusterkit.logs.parse import for_people
 
 _RESET = "\x1b[0m"
 _NODES = ("\x1b[36m", "\x1b[32m", "\x1b[35m", "\x1b[34m", "\x1b[96m", "\x1b[92m", "\x1b[95m", "\x1b[94m")
@@ -57,7 +57,7 @@ class Text:
         first, *rest = entry.text.split("\n")
         indent = " " * (len(at) + self._width + 2)
         colour = _LEVELS.get(entry.level, "")
-        lines = [f"{at} {name} {self._line(without_time(first, entry.time_ns), colour)}"]
+        lines = [f"{at} {name} {self._line(for_people(first, entry.time_ns), colour)}"]
         lines += [f"{indent}{self._line(line, colour)}" for line in rest]
         return before + "".join(f"{line.rstrip()}\n" for line in lines)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from clusterkit.components.base import LogFormat
-from clusterkit.logs.parse import LevelReader, is_at_least, without_time
+from clusterkit.logs.parse import LevelReader, for_people, is_at_least
 from tests.unit.logs.fake_engine import SECOND
 
 NOW = 1_795_385_462 * SECOND
@@ -58,9 +58,16 @@ def test_a_line_without_level_counts_as_info(level: str, asked: str, passes: boo
         ("2026-11-32 22:11:02 no such day", "2026-11-32 22:11:02 no such day"),
         ("1:M 22 Foo 2026 22:11:02.874 * no such month", "1:M 22 Foo 2026 22:11:02.874 * no such month"),
         ("10 lines", "10 lines"),
+        ('{"level":"warn","ts":"2026-11-22T22:11:02.717Z","msg":"slow","took":"2s","n":3}', "[warn] slow took=2s n=3"),
+        ('{"level":30,"time":1795385462874,"msg":"pino","a":{"b":[1]},"e":""}', '[info] pino a="{\\"b\\": [1]}" e=""'),
+        ('{"message":"two words","path":"a b","who":null}', 'two words path="a b" who=null'),
+        ('{"msg":"skewed","ts":"2026-11-22T23:11:02Z"}', "skewed ts=2026-11-22T23:11:02Z"),
+        ('{"msg":"no time","ts":true,"time":"soon"}', "no time ts=true time=soon"),
+        ('{"a": 1}', '{"a": 1}'),
+        ('{"msg": broken', '{"msg": broken'),
         ("[main] x", "[main] x"),
         ("", ""),
     ],
 )
 def test_the_time_in_front_is_left_out_where_it_says_the_same(text: str, shown: str) -> None:
-    assert without_time(text, NOW) == shown
+    assert for_people(text, NOW) == shown
