@@ -39,20 +39,21 @@ def write(folder: Path, plan: Plan, provider: DockerProvider, record: ClusterRec
         found = next(listed for listed in record.nodes if listed.name == node.name)
         inspected = provider.client.inspect_container(found.runtime_id)
         services[node.name] = _service(folder, plan, node, inspected)
-    labels = {"clusterkit.cluster": plan.name}
+    network = provider.client.inspect_network(network_name(plan.name))
     content = {
         "version": "2.4",
         "services": services,
         "networks": {
             "default": {
                 "name": network_name(plan.name),
-                "labels": labels,
+                "labels": _ours(network),
                 "ipam": {"config": [{"subnet": plan.subnet}]},
             }
         },
         "volumes": {
-            f"{node.name}-data": {"name": volume_name(plan.name, node.name), "labels": labels}
+            f"{node.name}-data": {"name": volume, "labels": _ours(provider.client.inspect_volume(volume))}
             for node in plan.nodes
+            for volume in [volume_name(plan.name, node.name)]
             if node.data
         },
     }
@@ -83,7 +84,7 @@ def _service(folder: Path, plan: Plan, node: NodePlan, inspected: dict[str, Any]
         "entrypoint": [],
         "environment": config["Env"],
         "user": config["User"],
-        "labels": {key: value for key, value in config["Labels"].items() if key.startswith("clusterkit.")},
+        "labels": _ours(config),
         "init": host["Init"],
         "extra_hosts": host["ExtraHosts"] or [],
         "volumes": binds,
@@ -93,6 +94,10 @@ def _service(folder: Path, plan: Plan, node: NodePlan, inspected: dict[str, Any]
         ],
         "networks": {"default": {"ipv4_address": node.member.address}},
     }
+
+
+def _ours(labelled: dict[str, Any]) -> dict[str, str]:
+    return {key: value for key, value in labelled["Labels"].items() if key.startswith("clusterkit.")}
 
 
 def _kept(folder: Path, node: str, path: str, content: bytes) -> Path:
