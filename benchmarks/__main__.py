@@ -131,8 +131,11 @@ class Bench:
 
 
 def run(*argv: str, folder: Path = ROOT) -> None:
-    """Raises: SystemExit, with what the program said."""
-    ended = subprocess.run(argv, cwd=folder, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+    """Raises: SystemExit, with what the program said. Python may keep its bytecode, as it does for users."""
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
+    ended = subprocess.run(
+        argv, cwd=folder, env=environment, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL
+    )
     if ended.returncode != 0:
         raise SystemExit(f"{' '.join(argv)} ended with {ended.returncode}:\n{ended.stdout}{ended.stderr}")
 
