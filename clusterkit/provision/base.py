@@ -204,7 +204,6 @@ def bootstrap_command(codename: str, folder: Path, *, is_root: bool) -> list[str
         "--format=tar",
         f"--include={','.join(('usr-is-merged', *BASE_PACKAGES))}",
         f"--aptopt={apt}/apt.conf.d/99clusterkit-build",
-        '--aptopt=Acquire::Languages "none"',
         "--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr",
         f'--setup-hook=sh {quoted}/setup.sh "$1"',
         f'--customize-hook=sh {quoted}/customize.sh "$1"',

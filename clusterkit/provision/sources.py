@@ -143,7 +143,7 @@ class Machine:
                 File(f"{folder}/{found.relative_to(self.root / 'etc/apt')}", found.read_bytes(), mode)
                 for found in _files_at(self.root / "etc/apt" / path)
             ]
-        settings = self._settings()
+        settings = f'{self._settings()}Acquire::Languages "none";\n'  # translations are a third of all lists
         for authorities in _files_at(self.root / "etc/ssl/certs/ca-certificates.crt"):
             files.append(File(f"{folder}/{_AUTHORITIES}", authorities.read_bytes()))
             if "https::CAInfo" not in settings:
