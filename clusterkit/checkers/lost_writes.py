@@ -52,6 +52,8 @@ class SetElements:
         fate = _Fates()
         fate.duplicated = [(value, [adds.get(value), read]) for value, read in seen.doubled.items()]
         for value, add in adds.items():
+            if seen.is_never_missing(value, add) and not removes:
+                continue
             remove = removes.get(value)
             if remove is not None and value in added_again:
                 continue
@@ -153,6 +155,18 @@ class _Reads:
             self.first.update(dict.fromkeys(self._shown[at], at))
         for read, shown in sorted(zip(reads, self._shown, strict=True), key=lambda each: -each[0].end):
             self.soonest.update(dict.fromkeys(shown, read))
+
+    def is_never_missing(self, value: Hashable, add: Call) -> bool:
+        """The quick answer for almost all elements: acknowledged after the last read that misses it had begun."""
+        first = self.first.get(value)
+        completion = add.completion
+        if first is None or completion is None or completion.type is not OpType.OK:
+            return False
+        count = len(self.reads)
+        is_there_to_the_end = self.last[value] == count - 1 and self._total[value] == count - first
+        if not is_there_to_the_end or first == 0:
+            return is_there_to_the_end
+        return self.starts[first - 1] < min(completion.index, self.soonest[value].end)
 
     def has(self, at: int, value: Hashable) -> bool:
         return value in self._shown[at]
