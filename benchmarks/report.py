@@ -85,5 +85,6 @@ def _machine() -> dict[str, str]:
     return {
         "date": date.today().isoformat(),
         "machine": f"{os.cpu_count()} cpus ({processor}), {memory:.0f} GB, {platform.system()} {platform.release()}",
+        "load at the end": f"{os.getloadavg()[1]:.1f} (average of 5 minutes; the measuring itself makes about 1)",
         "Python": platform.python_version(),
     }
