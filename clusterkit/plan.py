@@ -10,15 +10,15 @@ import ipaddress
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from graphlib import TopologicalSorter
-from typing import Any
-
-from jinja2 import StrictUndefined
-from jinja2.sandbox import ImmutableSandboxedEnvironment
+from typing import TYPE_CHECKING, Any
 
 from clusterkit.components.base import Component, Group, Member, Template
 from clusterkit.components.registry import Registry
 from clusterkit.errors import EnvironmentTrouble
 from clusterkit.model.topology import Build, ComponentSpec, Mount, Topology
+
+if TYPE_CHECKING:
+    from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 
 @dataclass(frozen=True)
@@ -204,6 +204,9 @@ def export_names(component: Component) -> tuple[str, ...]:
 
 def expressions() -> ImmutableSandboxedEnvironment:
     """The environment in which a user's `{{ }}` are read; unknown names are errors."""
+    from jinja2 import StrictUndefined
+    from jinja2.sandbox import ImmutableSandboxedEnvironment
+
     return ImmutableSandboxedEnvironment(undefined=StrictUndefined, keep_trailing_newline=True)
 
 

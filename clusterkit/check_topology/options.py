@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from types import UnionType
-from typing import Annotated, Any, Union, get_args, get_origin
+from typing import Annotated, Any, Union, cast, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
@@ -107,8 +108,8 @@ def _report(findings: Findings, model: type[Options], key: Key, said: _Said, com
         findings.unknown_key(place, (*fields, *common) if len(said.path) == 1 else fields, owner)
     elif said.missing:
         what = f'component "{key[-1]}"' if not said.path else label(place)
-        field = within.model_fields.get(said.missing) if within is not None else None
-        about = f" ({field.description.rstrip('.')})" if field is not None and field.description else ""
+        help_text = descriptions(within).get(said.missing) if within is not None else None
+        about = f" ({help_text.rstrip('.')})" if help_text else ""
         findings.add(place, f"{what} needs {said.missing}", f"add {said.missing}: ...{about}")
     elif said.type in ("value_error", "assertion_error"):
         text = str(said.context.get("error") or said.message)
@@ -148,10 +149,29 @@ def _description(model: type[BaseModel], path: Key) -> str:
     names = [part for part in path if isinstance(part, str)]
     for end in range(len(names), 0, -1):
         within = _model_at(model, tuple(names[: end - 1]))
-        field = within.model_fields.get(names[end - 1]) if within is not None else None
-        if field is not None and field.description:
-            return f"{names[end - 1]}: {field.description.strip()}"
+        help_text = descriptions(within).get(names[end - 1]) if within is not None else None
+        if help_text:
+            return f"{names[end - 1]}: {help_text}"
     return ""
+
+
+def descriptions(model: type[BaseModel]) -> Mapping[str, str]:
+    """Field -> its help: `Field(description=...)`, else the text below it in the source."""
+    import ast
+    import inspect
+    from textwrap import dedent
+
+    texts: dict[str, str] = {}
+    for owner in reversed(model.__mro__):
+        if owner is BaseModel or not issubclass(owner, BaseModel):
+            continue
+        body = cast(ast.ClassDef, ast.parse(dedent(inspect.getsource(owner))).body[0]).body
+        for one, following in pairwise(body):
+            if not (isinstance(one, ast.AnnAssign) and isinstance(one.target, ast.Name)):
+                continue
+            if isinstance(following, ast.Expr) and isinstance(following.value, ast.Constant):
+                texts[one.target.id] = inspect.cleandoc(str(following.value.value))
+    return texts | {name: field.description for name, field in model.model_fields.items() if field.description}
 
 
 def _model_at(model: type[BaseModel], path: Key) -> type[BaseModel] | None:

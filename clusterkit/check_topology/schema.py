@@ -9,8 +9,12 @@ from __future__ import annotations
 import copy
 from typing import Any
 
+from pydantic.json_schema import GenerateJsonSchema
+from pydantic_core import core_schema
+
 from clusterkit.check_topology.components import MOST_REPLICAS
 from clusterkit.check_topology.keys import COMMON, TOP
+from clusterkit.check_topology.options import descriptions
 from clusterkit.components.registry import Registry
 from clusterkit.units import Duration, Size
 
@@ -92,6 +96,16 @@ def json_schema(registry: Registry | None = None) -> dict[str, Any]:
     }
 
 
+class _WithDescriptions(GenerateJsonSchema):
+    """pydantic's schema, with the help of each field."""
+
+    def model_schema(self, schema: core_schema.ModelSchema) -> dict[str, Any]:
+        made = super().model_schema(schema)
+        for name, text in descriptions(schema["cls"]).items():
+            made["properties"][name].setdefault("description", text)
+        return made
+
+
 def _common() -> dict[str, Any]:
     """The keys that every component has. null is as if not given."""
     schemas: dict[str, Any] = {
@@ -124,7 +138,9 @@ def _or_none(schema: dict[str, Any], description: str) -> dict[str, Any]:
 def _of_kind(registry: Registry, kind: str, definitions: dict[str, Any]) -> dict[str, Any]:
     """A component of this kind: common keys and its own. The types of its options go to `definitions`."""
     component = registry[kind]
-    given = component.options.model_json_schema(ref_template=f"#/$defs/{kind}.{{model}}")
+    given = component.options.model_json_schema(
+        ref_template=f"#/$defs/{kind}.{{model}}", schema_generator=_WithDescriptions
+    )
     for name, definition in given.pop("$defs", {}).items():
         definitions[f"{kind}.{name}"] = _lenient(definition)
     own = {}

@@ -21,9 +21,13 @@ from clusterkit.node import Node
 
 
 class Options(BaseModel):
-    """The base of every kind's own options. Field names are the YAML keys; a field's description is its help."""
+    """The base of every kind's own options. Field names are the YAML keys; the text below a field is its help.
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=False, use_attribute_docstrings=True)
+    That text is read by check_topology when it is needed: pydantic's `use_attribute_docstrings` would read every source
+    again at each start, a fifth of what `validate` may take.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=False)
 
 
 @dataclass(frozen=True)

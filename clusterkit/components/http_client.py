@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import http.client
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from clusterkit.clock import Deadline
+
+if TYPE_CHECKING:
+    import http.client
 
 MOST_BYTES = 4 * 2**20
 """What is read of an answer: enough for every status page, and no broken server fills our memory."""
@@ -37,11 +39,15 @@ class HttpConnection:
     """
 
     def __init__(self, host: str, port: int, timeout: float) -> None:
+        import http.client
+
         self._timeout = timeout
         self._connection = http.client.HTTPConnection(host, port, timeout=timeout)
 
     def request(self, method: str, path: str, content: Any = None, headers: Mapping[str, str] | None = None) -> Answer:
         """`content` is sent as JSON. The connection is closed after any trouble, so that the next request is whole."""
+        import http.client
+
         deadline = Deadline(self._timeout)
         body = None if content is None else json.dumps(content).encode()
         kind = {} if body is None else {"Content-Type": "application/json"}
