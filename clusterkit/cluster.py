@@ -407,7 +407,7 @@ def _allocation(
     network = ip_network(subnet)
     known = Allocation(
         subnet=subnet,
-        addresses={name: address for name, address in addresses.items() if ip_address(address) in network},
+        addresses={name: address for name, address in addresses.items() if address and ip_address(address) in network},
         host_ports={node.name: dict(node.host_ports) for node in nodes},
         secrets=_secrets(site, nodes),
     )

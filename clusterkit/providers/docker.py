@@ -461,8 +461,12 @@ def _cluster(
             )
         ),
         volumes=len(left),
-        kept_subnet=next((item["Labels"]["clusterkit.subnet"] for item in left), ""),
-        kept_addresses={item["Labels"]["clusterkit.node"]: item["Labels"]["clusterkit.address"] for item in left},
+        kept_subnet=next((item["Labels"].get("clusterkit.subnet", "") for item in left), ""),
+        kept_addresses={
+            item["Labels"]["clusterkit.node"]: item["Labels"]["clusterkit.address"]
+            for item in left
+            if {"clusterkit.node", "clusterkit.address"} <= set(item["Labels"])
+        },
     )
 
 
@@ -484,16 +488,17 @@ def _node_of(
     state: State = State.CREATED,
     exit_code: int | None = None,
 ) -> NodeRecord:
+    """Labels that are not there are taken as empty: an older clusterkit's nodes can still be listed and removed."""
     return NodeRecord(
-        name=labels["clusterkit.node"],
+        name=labels.get("clusterkit.node", container[:12]),
         cluster=cluster,
-        component=labels["clusterkit.component"],
-        kind=labels["clusterkit.kind"],
-        zone=labels["clusterkit.zone"],
-        index=int(labels["clusterkit.index"]),
-        address=labels["clusterkit.address"],
-        host_ports=json.loads(labels["clusterkit.host_ports"]),
-        fingerprint=labels["clusterkit.fingerprint"],
+        component=labels.get("clusterkit.component", ""),
+        kind=labels.get("clusterkit.kind", ""),
+        zone=labels.get("clusterkit.zone", ""),
+        index=int(labels.get("clusterkit.index", "0")),
+        address=labels.get("clusterkit.address", ""),
+        host_ports=json.loads(labels.get("clusterkit.host_ports", "{}")),
+        fingerprint=labels.get("clusterkit.fingerprint", ""),
         runtime_id=container,
         state=state,
         exit_code=exit_code,

@@ -196,3 +196,17 @@ def test_an_engine_that_is_not_there(folder: Folder, monkeypatch: pytest.MonkeyP
     assert "no container engine answers at unix:///nowhere/docker.sock" in said.stderr
     with pytest.raises(docker.errors.NotFound):
         DockerProvider().client.inspect_network(f"clusterkit-{folder.name}")
+
+
+def test_what_has_only_our_first_label_is_removed_too(folder: Folder) -> None:
+    folder.write(SMALL)
+    client = DockerProvider().client
+    label = {"clusterkit.cluster": folder.name}
+    client.create_volume(f"older-{folder.name}", labels=label)
+    folder.run("up")
+    image = client.containers(filters={"label": f"clusterkit.cluster={folder.name}"})[0]["Image"]
+    client.create_container(image, ["sleep", "1"], name=f"older-{folder.name}", labels=label)
+    folder.run("ls")
+    folder.run("status", code=None)
+    folder.run("down")
+    assert left_of(folder.name) == []
