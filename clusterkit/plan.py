@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from clusterkit.components.base import Component, Group, Member, Template
 from clusterkit.components.registry import Registry
-from clusterkit.errors import EnvironmentTrouble
+from clusterkit.errors import EnvironmentTrouble, UsageError
 from clusterkit.model.topology import Build, ComponentSpec, Mount, Topology
 
 if TYPE_CHECKING:
@@ -148,7 +148,7 @@ def allocate(
 
 
 def plan(topology: Topology, registry: Registry, allocation: Allocation) -> Plan:
-    """The whole cluster, decided."""
+    """The whole cluster, decided. Raises: UsageError where a `{{ }}` of the user's cannot be filled in."""
     components = {name: registry[spec.kind] for name, spec in topology.components.items()}
     order = {
         name: tuple(dict.fromkeys((*spec.depends_on, *components[name].depends_on(spec.options))))
@@ -234,8 +234,17 @@ def _node(
     environment = expressions()
     names = {"components": references, "node": member, "component": group, "cluster": topology.name}
 
-    def filled(text: str) -> str:
-        return environment.from_string(text).render(names) if "{" in text else text
+    def filled(text: str, *key: str) -> str:
+        if "{" not in text:
+            return text
+        try:
+            return environment.from_string(text).render(names)
+        except Exception as error:  # an expression may fail in any way: -"text", 1/0, a name that is not there
+            raise UsageError(
+                f"{text!r} cannot be filled in: {error}",
+                where=topology.where("components", spec.name, *key),
+                mend="look at the names and operators between {{ and }}",
+            ) from error
 
     command = component.command(group, member) if callable(component.command) else component.command
     return NodePlan(
@@ -243,8 +252,11 @@ def _node(
         component=spec.name,
         kind=spec.kind,
         image=_image(spec, component),
-        command=tuple(filled(part) for part in command) or None,
-        environment={key: filled(value) for key, value in {**component.environment, **spec.environment}.items()},
+        command=tuple(filled(part, "command") for part in command) or None,
+        environment={
+            key: filled(value, "environment", key)
+            for key, value in {**component.environment, **spec.environment}.items()
+        },
         user=_user(component, spec),
         files=component.files,
         seeds=component.seeds,

@@ -15,6 +15,7 @@ from clusterkit.check_topology.findings import NAME_RULE, Findings
 from clusterkit.check_topology.keys import COMMON, TOP
 from clusterkit.check_topology.references import (
     check_dependencies,
+    check_filled,
     check_fit,
     check_names,
     check_ports,
@@ -82,7 +83,7 @@ def check(document: Document, path: Path, registry: Registry | None = None) -> t
     check_dependencies(findings, found)
     check_ports(findings, found)
     check_fit(findings, found)
-    check_templates(findings, found)
+    must_be_tried = check_templates(findings, found)
     if findings.problems:
         raise TopologyError(findings.sorted())
     topology = Topology(
@@ -96,6 +97,10 @@ def check(document: Document, path: Path, registry: Registry | None = None) -> t
         file=path,
         positions=findings.positions,
     )
+    if must_be_tried:
+        check_filled(findings, topology, registry)
+        if findings.problems:
+            raise TopologyError(findings.sorted())
     return topology, registry
 
 

@@ -10,7 +10,9 @@ from clusterkit.check_topology.components import Found, depends_on
 from clusterkit.check_topology.findings import Findings
 from clusterkit.check_topology.keys import COMMON
 from clusterkit.components.base import Component, Group, Member
-from clusterkit.model.topology import ComponentSpec, Key
+from clusterkit.components.registry import Registry
+from clusterkit.errors import Problem, UsageError
+from clusterkit.model.topology import ComponentSpec, Key, Topology
 from clusterkit.model.words import did_you_mean, listed, nearest, shown
 
 MOST_NODES = 240
@@ -21,6 +23,7 @@ _NAMES = ("components", "node", "component", "cluster")
 
 _MARKS = ("{{", "{%", "{#")
 _PLAIN_REFERENCE = re.compile(r"\{\{\s*(?P<path>[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*)\s*\}\}")
+_TRIAL_SUBNET = "10.64.0.0/24"
 _NODE_LIKE = re.compile(r"(?P<component>.+)-[0-9]+")
 
 
@@ -116,27 +119,44 @@ def check_fit(findings: Findings, found: Mapping[str, Found]) -> None:
             findings.add(key, text if misfit.option else f"{name}: {text}", misfit.mend)
 
 
-def check_templates(findings: Findings, found: Mapping[str, Found]) -> None:
-    """Names in `{{ }}` that are not there. Jinja2 is imported only if a value holds one."""
+def check_templates(findings: Findings, found: Mapping[str, Found]) -> bool:
+    """Names in `{{ }}` that are not there; gives whether any template does more than name something.
+
+    Jinja2 is imported only then.
+    """
+    is_plain = True
     for one in found.values():
         env = one.spec.environment if one.spec is not None else {}
         own = {word: value for word, value in one.body.items() if word != "environment"}
         for key, text in (*_texts((*one.key, "environment"), dict(env)), *_texts(one.key, own)):
             if any(mark in text for mark in _MARKS):
-                _check_template(findings, key, text, found)
+                is_plain &= _check_template(findings, key, text, found)
+    return not is_plain
 
 
-def _check_template(findings: Findings, key: Key, text: str, found: Mapping[str, Found]) -> None:
+def check_filled(findings: Findings, topology: Topology, registry: Registry) -> None:
+    """Fills every template in, with made-up addresses: only so is seen that `-"text"` cannot be computed."""
+    from clusterkit.plan import Allocation, allocate, plan
+
+    nothing = Allocation(_TRIAL_SUBNET)
+    trial = allocate(topology, registry, _TRIAL_SUBNET, nothing, iter(range(20000, 60000)), lambda: "secret")
+    try:
+        plan(topology, registry, trial)
+    except UsageError as error:
+        findings.problems.append(Problem(error.where, error.what, error.mend))
+
+
+def _check_template(findings: Findings, key: Key, text: str, found: Mapping[str, Found]) -> bool:
+    """Whether the template only names something."""
     dashed = [name for name in found if "-" in name and f"components.{name}" in text]
     if dashed:
         mend = f'a name with "-" is written in brackets: components["{dashed[0]}"]'
         findings.add(key, f'{shown(text)} takes "{dashed[0]}" for a subtraction', mend)
-        return
-    paths = _plain_paths(text)
-    if paths is None:
-        paths = _parsed_paths(findings, key, text)
-    for path in paths:
+        return False
+    plain = _plain_paths(text)
+    for path in _parsed_paths(findings, key, text) if plain is None else plain:
         _check_path(findings, key, text, path, found)
+    return plain is not None
 
 
 def _plain_paths(text: str) -> list[tuple[str, ...]] | None:

@@ -56,6 +56,7 @@ _WORDS_OF_THE_PARSER = {
         "a list or mapping in brackets goes on wrongly here",
         "separate values by commas and close the bracket",
     ),
+    "did not find expected <document start>": ("the topology has ended before this line", _INDENTATION),
     "cannot start any token": ("a value cannot begin with this character", "put quotes around the value"),
 }
 """What the parser says -> the same in our words, and the mend."""

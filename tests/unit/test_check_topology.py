@@ -281,7 +281,7 @@ def test_components_are_checked_against_each_other(
     [
         "{{ components.store.token }}",
         "{{ components['store'].endpoints | default('x') }}",
-        "{% for m in components.store.members %}{{ m.name }}:{{ m.at('peer') }} {% endfor %}",
+        "{% for m in components.store.members %}{{ m.name }}:{{ m.address }} {% endfor %}",
         "{{ node.name }} {{ node.ports.client }} {{ component.first.zone }} {{ cluster }} {{ range(3) | list }}",
         "{# a comment #}",
     ],
@@ -289,6 +289,14 @@ def test_components_are_checked_against_each_other(
 def test_templates_that_are_right(folder: Path, registry: Registry, text: str) -> None:
     topology = read(folder, f"components: {{store: {{environment: {{A: {json.dumps(text)}}}}}}}", registry)
     assert topology.components["store"].environment["A"] == text
+
+
+@pytest.mark.parametrize("text", ["{{ -cluster }}", "{{ 1 / 0 }}", "{{ components.store.members[7].name }}"])
+def test_templates_that_cannot_be_filled_in(folder: Path, registry: Registry, text: str) -> None:
+    text = f"components:\n  store:\n    environment:\n      A: '{text}'\n"
+    (line,) = first_lines(folder, text, registry)
+    assert line.startswith("4:10: ")
+    assert "cannot be filled in" in line
 
 
 def test_plugins_bring_kinds(folder: Path) -> None:

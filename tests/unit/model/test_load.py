@@ -100,6 +100,7 @@ def test_a_quoted_merge_key_is_a_key() -> None:
         ("a: !!map [1]", 't.yml:1:4: the tag "tag:yaml.org,2002:map" is not known here'),
         ("a: b: c", 't.yml:1:5: a ":" stands where no key can be'),
         ("a: [1}", "t.yml:1:6: a list or mapping in brackets goes on wrongly here"),
+        ("{a: 1}\nb: 2\n", "t.yml:2:1: the topology has ended before this line"),
         ("a: @b", "t.yml:1:4: a value cannot begin with this character"),
         ('a: "\\q"', "t.yml:1:5: this escape is not known"),
         ("a: x\x00y", "t.yml:1:5: character U+0000 may not stand in YAML"),
