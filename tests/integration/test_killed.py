@@ -65,6 +65,8 @@ def _kill_in(folder: Folder, verb: str, step: Step, fraction: float) -> bool:
 def _sweep(folder: Folder, fractions: list[float]) -> list[str]:
     """Kills in every step of `up`, then of `down`; gives back what was hit, one line a kill."""
     folder.write(NINE)
+    folder.run("up")  # makes the images where they are not there yet: tests/integration/test_images.py kills that
+    folder.run("down")
     folder.run("up")
     ups = _steps(folder)
     folder.run("down")
