@@ -197,11 +197,6 @@ def exports(group: Group, component: Component) -> Mapping[str, Any]:
     return common | {key: give(group) for key, give in component.exports.items()}
 
 
-def export_names(component: Component) -> tuple[str, ...]:
-    """The keys of `exports`, without a group: what a reference may name."""
-    return ("name", "nodes", "addresses", "members", "port", "endpoints", *component.exports)
-
-
 def expressions() -> ImmutableSandboxedEnvironment:
     """The environment in which a user's `{{ }}` are read; unknown names are errors."""
     from jinja2 import StrictUndefined

@@ -233,11 +233,9 @@ def _check_path(findings: Findings, key: Key, text: str, path: tuple[str, ...], 
 
 def _exports(component: Component | None, spec: ComponentSpec | None) -> tuple[str, ...]:
     """What others may use; a component without ports gives neither port nor endpoints."""
-    from clusterkit.plan import export_names
-
     if component is None:
         return ()
-    names = export_names(component)
+    names = component.export_names
     if spec is not None and not component.ports_for(spec.options):
         names = tuple(name for name in names if name not in ("port", "endpoints"))
     return names

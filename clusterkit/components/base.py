@@ -266,5 +266,10 @@ class Component:
     log: LogFormat = LogFormat()
     stop_signal: str = "TERM"
 
+    @property
+    def export_names(self) -> tuple[str, ...]:
+        """What a reference may name. Without a port there is neither `port` nor `endpoints`."""
+        return ("name", "nodes", "addresses", "members", "port", "endpoints", *self.exports)
+
     def ports_for(self, options: Any) -> Mapping[str, Port]:
         return self.ports(options) if callable(self.ports) else self.ports

@@ -12,7 +12,7 @@ from clusterkit.components.base import Component, Group, Member, Options, Port
 from clusterkit.components.registry import Registry
 from clusterkit.errors import EnvironmentTrouble
 from clusterkit.model.topology import ComponentSpec, Topology
-from clusterkit.plan import Allocation, Install, Pull, allocate, export_names, exports, plan
+from clusterkit.plan import Allocation, Install, Pull, allocate, exports, plan
 
 STORE = Component(
     kind="store",
@@ -135,5 +135,5 @@ def test_images_are_the_users_or_ours() -> None:
 def test_exports_are_what_export_names_says() -> None:
     topology = _topology()
     planned = plan(topology, _registry(), _allocation(topology))
-    assert set(exports(planned.groups["db"], STORE)) == set(export_names(STORE))
+    assert set(exports(planned.groups["db"], STORE)) == set(STORE.export_names)
     assert exports(planned.groups["db"], STORE)["password"] == "secret-1"
