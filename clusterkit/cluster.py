@@ -66,9 +66,9 @@ class Change:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What an `up` did. No changes: the cluster already was as the topology says."""
+    """What an `up` did to the nodes it looked at. No changes: they already were as the topology says."""
 
-    plan: Plan
+    nodes: int
     changes: tuple[Change, ...]
 
 
@@ -138,7 +138,7 @@ def _converge(
     changes = differences(record, rendered, orphans=not only)
     _refuse_new_members(wanted, record, changes)
     _apply(site, wanted, record, rendered, changes, wait_timeout)
-    return Outcome(wanted, changes)
+    return Outcome(len(rendered), changes)
 
 
 def differences(

@@ -26,7 +26,7 @@ def command(file: Path | None, components: tuple[str, ...], wait_timeout: Durati
     clusterkit up
     clusterkit up cache sentinel --wait-timeout 30s
     """
-    from clusterkit.cluster import up
+    from clusterkit.cluster import count, up
 
     opened = open_cluster(file, must_read=True)
     outcome = up(
@@ -37,9 +37,8 @@ def command(file: Path | None, components: tuple[str, ...], wait_timeout: Durati
         wait_timeout=wait_timeout.seconds if wait_timeout else None,
         retain=retain,
     )
-    nodes = len(outcome.plan.nodes)
     if not outcome.changes:
-        click.echo(f"{opened.name}: nothing to do, {nodes} nodes are healthy")
+        click.echo(f"{opened.name}: nothing to do, {count(outcome.nodes, 'node')} healthy")
         return
     for change in outcome.changes:
         if change.action != "create":
