@@ -164,7 +164,9 @@ class ServiceOptions(Options):
             return None
         context = Path((info.context or {}).get("folder", "."), value.context).resolve()
         if not context.is_dir():
-            raise ValueError(f'"{value.context}" is not a folder; looked for {context}')
+            raise ValueError(
+                f'"{value.context}" is not a folder\nmend: make {context}, or name the folder of your Dockerfile'
+            )
         if not (context / value.dockerfile).is_file():
             raise ValueError(
                 f'"{value.context}" has no {value.dockerfile}; put one there, or name it with `dockerfile:`'
