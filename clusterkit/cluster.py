@@ -350,10 +350,8 @@ def _undo(site: Site, cluster: str, error: BaseException, *, keep_data: bool) ->
         error.add_note(f"the clean-up failed too: {trouble.what}; `clusterkit down` finishes it")
 
 
-def act(
-    site: Site, nodes: Sequence[NodeRecord], verb: str, do: Callable[[LiveNode], None], *, side_by_side: bool = True
-) -> None:
-    """Does one thing to the service of each node, under the cluster's lock."""
+def act(site: Site, nodes: Sequence[NodeRecord], verb: str, do: Callable[[LiveNode], None]) -> None:
+    """Does one thing to the service of each node, side by side, under the cluster's lock."""
     if not nodes:
         return
     with locks.held(site.provider.engine, nodes[0].cluster), ThreadPoolExecutor(WORKERS) as pool:
@@ -362,11 +360,7 @@ def act(
             with site.journal.step(f"{verb} {record.name}", node=record.name, component=record.component):
                 do(site.provider.node(record))
 
-        if side_by_side:
-            _all([pool.submit(one, record) for record in nodes])
-        else:
-            for record in nodes:
-                one(record)
+        _all([pool.submit(one, record) for record in nodes])
 
 
 def planned(site: Site, topology: Topology, registry: Registry, record: ClusterRecord) -> Plan:

@@ -31,7 +31,6 @@ def act_on(
     do: Callable[[LiveNode], None],
     *,
     only: tuple[State, ...],
-    one_by_one: bool = False,
 ) -> tuple[Cluster, tuple[NodeRecord, ...]]:
     """Acts on the nodes named that are in one of the states `only`; the others are said to be left alone."""
     from clusterkit.cluster import act
@@ -44,7 +43,7 @@ def act_on(
             opened.journal.say(f"{node.name} is {node.state.value}: left alone", node=node.name)
     if not named:
         raise UsageError(f"no node is {' '.join(targets)}", mend="`clusterkit status` lists nodes and roles")
-    act(opened.site, chosen, verb, do, side_by_side=not one_by_one)
+    act(opened.site, chosen, verb, do)
     click.echo(f"{opened.name}: {verb} {', '.join(node.name for node in chosen) or 'nothing'}")
     return opened, chosen
 
