@@ -112,3 +112,37 @@ class Rate(_Quantity):
     @property
     def per_second(self) -> float:
         return self.amount
+
+
+@dataclass(frozen=True, order=True)
+class Percent(_Quantity):
+    """A share of the whole: "10%"; at most 100%."""
+
+    units: ClassVar[dict[str, float]] = {"%": 1}
+    example: ClassVar[str] = "10%"
+
+    @classmethod
+    def parse(cls, text: object) -> Self:
+        """Raises: ValueError, with the mend in its text."""
+        parsed = super().parse(text)
+        if parsed.amount > 100:
+            raise ValueError(f'"{text}" is more than the whole; write at most "100%"')
+        return parsed
+
+    @property
+    def fraction(self) -> float:
+        return self.amount / 100
+
+
+@dataclass(frozen=True, order=True)
+class Bandwidth(_Quantity):
+    """Bits in a second, counted in 1000s as networks are: "10mbit"."""
+
+    units: ClassVar[dict[str, float]] = {
+        "bit": 1, "kbit": 1e3, "mbit": 1e6, "gbit": 1e9, "bit/s": 1, "kbit/s": 1e3, "Mbit/s": 1e6, "Gbit/s": 1e9,
+    }  # fmt: skip
+    example: ClassVar[str] = "10mbit"
+
+    @property
+    def bits_per_second(self) -> float:
+        return self.amount

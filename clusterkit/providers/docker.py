@@ -65,13 +65,13 @@ class DockerProvider:
     @property
     def engine(self) -> str:
         """Names this engine among others, for locks."""
-        return re.sub(r"\W+", "-", str(self.client.base_url))
+        return engine_name(self.client)
 
     def abilities(self) -> frozenset[Ability]:
         return frozenset({Ability.PUBLISH, Ability.PAUSE, Ability.LIMITS, Ability.BUILD})
 
     def clusters(self) -> tuple[ClusterRecord, ...]:
-        with _engine_words("list clusters"):
+        with engine_words("list clusters"):
             containers = self.client.containers(all=True, filters={"label": CLUSTER})
             networks = self.client.networks(filters={"label": CLUSTER})
             volumes = (self.client.volumes(filters={"label": CLUSTER}) or {}).get("Volumes") or []
@@ -81,7 +81,7 @@ class DockerProvider:
 
     def find(self, cluster: str) -> ClusterRecord | None:
         label = {"label": f"{CLUSTER}={cluster}"}
-        with _engine_words(f'look for the cluster "{cluster}"'):
+        with engine_words(f'look for the cluster "{cluster}"'):
             containers = self.client.containers(all=True, filters=label)
             networks = self.client.networks(filters=label)
             volumes = (self.client.volumes(filters=label) or {}).get("Volumes") or []
@@ -101,7 +101,7 @@ class DockerProvider:
 
     def choose_subnet(self, cluster: str) -> Iterator[str]:
         """Subnets that collide with no network of the engine and no route or name server of this host, best first."""
-        with _engine_words("list the engine's networks"):
+        with engine_words("list the engine's networks"):
             networks = self.client.networks()
         taken = [
             ipaddress.ip_network(pool["Subnet"], strict=False)
@@ -118,7 +118,7 @@ class DockerProvider:
 
     def free_ports(self, cluster: str) -> Iterator[int]:
         """Host ports that no container of this engine publishes or has reserved, and nobody listens on."""
-        with _engine_words("list published ports"):
+        with engine_words("list published ports"):
             containers = self.client.containers(all=True)
         taken = {port.get("PublicPort") for item in containers for port in item.get("Ports") or []}
         taken |= {
@@ -195,7 +195,7 @@ class DockerProvider:
             "clusterkit.host_ports": json.dumps(dict(plan.member.host_ports), sort_keys=True),
             "clusterkit.fingerprint": node.fingerprint,
         }
-        with _engine_words(f"make {plan.name}"):
+        with engine_words(f"make {plan.name}"):
             is_new = self._make_volume(node, cluster, labels) if plan.data else True
             container = self.client.create_container_from_config(  # type: ignore[no-untyped-call]  # the stubs lack it
                 self._config(node, labels, network_name(cluster)), container_name(cluster, plan.name)
@@ -208,14 +208,14 @@ class DockerProvider:
 
     def remove(self, record: NodeRecord, *, data: bool) -> int:
         """Removes a node, and its volumes if `data`; gives back how many volumes."""
-        with _engine_words(f"remove {record.name}"), _gone_is_fine():
+        with engine_words(f"remove {record.name}"), _gone_is_fine():
             self.client.remove_container(record.runtime_id, v=True, force=True)
         return self._remove_volumes(f"clusterkit.node={record.name}", record.cluster) if data else 0
 
     def remove_rest(self, cluster: str, *, data: bool) -> Removed:
         """Removes the network, and the volumes if `data`, when the nodes are gone; works on a half-removed cluster."""
         label = {"label": f"{CLUSTER}={cluster}"}
-        with _engine_words(f'remove the network of "{cluster}"'):
+        with engine_words(f'remove the network of "{cluster}"'):
             networks = self.client.networks(filters=label)
             for network in networks:
                 with _gone_is_fine():
@@ -227,7 +227,7 @@ class DockerProvider:
 
     def _remove_volumes(self, label: str | None, cluster: str) -> int:
         labels = [f"{CLUSTER}={cluster}", *([label] if label else [])]
-        with _engine_words(f'remove volumes of "{cluster}"'):
+        with engine_words(f'remove volumes of "{cluster}"'):
             volumes = (self.client.volumes(filters={"label": labels}) or {}).get("Volumes") or []
             for volume in volumes:
                 with _gone_is_fine():
@@ -352,7 +352,7 @@ class DockerNode:
                 entry.uid, entry.gid = (users or {}).get(file.owner, (0, 0))
                 entry.mtime = int(time.time())
                 tar.addfile(entry, io.BytesIO(file.content))
-        with _engine_words(f"put files into {self.name}"):
+        with engine_words(f"put files into {self.name}"):
             self._client.put_archive(self.record.runtime_id, "/", archive.getvalue())
 
     def read(self, path: str) -> bytes:
@@ -393,18 +393,18 @@ class DockerNode:
         return bound[0]["HostIp"], int(bound[0]["HostPort"])
 
     def start(self) -> None:
-        with _engine_words(f"start {self.name}"):
+        with engine_words(f"start {self.name}"):
             self._client.start(self.record.runtime_id)
 
     def stop(self, grace: float = 10.0) -> None:
-        with _engine_words(f"stop {self.name}"):
+        with engine_words(f"stop {self.name}"):
             self._client.stop(self.record.runtime_id, timeout=round(grace))
 
     def kill(self, signal: str = "KILL") -> None:
         """A node that does not run is as killed as it can be."""
         import docker.errors
 
-        with _engine_words(f"kill {self.name}"):
+        with engine_words(f"kill {self.name}"):
             try:
                 self._client.kill(self.record.runtime_id, f"SIG{signal.upper().removeprefix('SIG')}")
             except docker.errors.APIError as error:
@@ -412,17 +412,22 @@ class DockerNode:
                     raise
 
     def pause(self) -> None:
-        with _engine_words(f"pause {self.name}"):
+        with engine_words(f"pause {self.name}"):
             self._client.pause(self.record.runtime_id)
 
     def unpause(self) -> None:
-        with _engine_words(f"unpause {self.name}"):
+        with engine_words(f"unpause {self.name}"):
             self._client.unpause(self.record.runtime_id)
 
     def state(self) -> State:
-        with _engine_words(f"look at {self.name}"):
+        with engine_words(f"look at {self.name}"):
             status = self._client.inspect_container(self.record.runtime_id)["State"]["Status"]
         return _STATES.get(status, State.EXITED)
+
+
+def engine_name(client: APIClient) -> str:
+    """Names an engine among others, for locks."""
+    return re.sub(r"\W+", "-", str(client.base_url))
 
 
 def network_name(cluster: str) -> str:
@@ -539,7 +544,7 @@ def _is_free(port: int) -> bool:
 
 
 @contextlib.contextmanager
-def _engine_words(doing: str) -> Iterator[None]:
+def engine_words(doing: str) -> Iterator[None]:
     """Turns the engine's errors into ours."""
     import docker.errors
     import requests.exceptions

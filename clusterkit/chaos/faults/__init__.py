@@ -1,0 +1,1 @@
+"""L9. The faults, a module for each family. Every class here that has a `name` is a fault; nothing is registered."""

@@ -1,0 +1,181 @@
+"""L6. The agent's container on an engine: one for all clusters and users of it, found by its label."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import socket
+import struct
+import tarfile
+from importlib import resources
+from typing import TYPE_CHECKING, Any
+
+from clusterkit import locks
+from clusterkit.agent.client import Agent
+from clusterkit.providers.docker import engine_name, engine_words
+
+if TYPE_CHECKING:
+    from docker import APIClient
+
+NAME = "clusterkit-agent"
+VOLUME = "clusterkit-agent"
+LABEL = "clusterkit.agent"
+CAPABILITIES = (
+    "NET_ADMIN",  # rules, queues
+    "NET_RAW",  # packets that are sent twice
+    "SYS_ADMIN",  # entering namespaces; mounts, and file systems that stop
+    "SYS_PTRACE",  # reading and writing the memory of processes: clocks
+    "SYS_CHROOT",  # entering a node's file system
+    "DAC_OVERRIDE",  # data that belongs to the nodes' users
+    "KILL",
+)
+_LOCK_SECONDS = 120.0
+_STDERR = 2
+
+
+class DockerAgent:
+    """Starts, finds and removes the agent. Its ledger is on a volume, so that a new one takes over from the last."""
+
+    def __init__(self, client: APIClient) -> None:
+        self._client = client
+
+    def exists(self) -> bool:
+        """Whether an agent, running or not, or its ledger is there: else no fault of ours can be."""
+        label = {"label": LABEL}
+        with engine_words("look for the agent"):
+            if self._client.containers(all=True, filters=label):
+                return True
+            return bool((self._client.volumes(filters=label) or {}).get("Volumes"))
+
+    def is_running(self, image: str) -> bool:
+        """Whether one of this version runs."""
+        return any(item["State"] == "running" for item in self._found() if item["Labels"][LABEL] == _version(image))
+
+    def start(self, image: str) -> None:
+        """Makes sure that an agent of this version runs; one of another version gives way, its ledger stays."""
+        with locks.held(engine_name(self._client), "agent", wait=_LOCK_SECONDS), engine_words("start the agent"):
+            for item in self._found():
+                if item["Labels"][LABEL] != _version(image):
+                    self._client.remove_container(item["Id"], force=True)
+                elif item["State"] == "running":
+                    return
+                else:
+                    self._client.start(item["Id"])
+                    return
+            self._create(image)
+
+    def connect(self) -> Agent:
+        """A conversation with the running agent."""
+        with engine_words("speak to the agent"):
+            made = self._client.exec_create(NAME, ["python3", "-IS", "/opt/clusterkit/agent/pipe.py"], stdin=True)
+            return Agent(_ExecStream(self._client.exec_start(made["Id"], socket=True)))
+
+    def remove(self) -> None:
+        """Ends the agent and forgets its ledger. Only for an engine without clusters: disks of nodes lie there too."""
+        with locks.held(engine_name(self._client), "agent", wait=_LOCK_SECONDS), engine_words("remove the agent"):
+            for item in self._found():
+                self._client.remove_container(item["Id"], force=True)
+            for volume in (self._client.volumes(filters={"label": LABEL}) or {}).get("Volumes") or []:
+                self._client.remove_volume(volume["Name"], force=True)
+
+    def _found(self) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self._client.containers(all=True, filters={"label": LABEL})
+        return found
+
+    def _create(self, image: str) -> None:
+        labels = {LABEL: _version(image)}
+        self._client.create_volume(VOLUME, labels={LABEL: ""})
+        host: dict[str, Any] = {
+            "NetworkMode": "host",
+            "PidMode": "host",
+            "CgroupnsMode": "host",
+            "UsernsMode": "host",
+            "Init": True,
+            "CapDrop": ["ALL"],
+            "CapAdd": list(CAPABILITIES),
+            "SecurityOpt": ["apparmor=unconfined"],
+            "DeviceCgroupRules": ["b 7:* rwm", "c 10:237 rwm"],  # loop devices, and what makes them
+            "Binds": [f"{VOLUME}:/var/lib/clusterkit:rw", "/dev:/host/dev:rw", "/sys/fs/cgroup:/host/cgroup:rw"],
+            "RestartPolicy": {"Name": "always"},
+            "LogConfig": {"Type": "json-file", "Config": {"max-size": "10m"}},
+        }
+        config = {
+            "Image": image,
+            "Cmd": ["python3", "-m", "agent"],
+            "Entrypoint": [],
+            "WorkingDir": "/opt/clusterkit",
+            "Env": ["PYTHONUNBUFFERED=1", "PYTHONDONTWRITEBYTECODE=1"],
+            "Labels": labels,
+            "HostConfig": host,
+        }
+        container = self._client.create_container_from_config(config, NAME)["Id"]  # type: ignore[no-untyped-call]  # the stubs lack it
+        self._client.put_archive(container, "/", _archive())
+        self._client.start(container)
+
+
+class _ExecStream:
+    """The hijacked connection of an exec, with its frames taken off. Source: Docker's API, "Attach to a container"."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+        self._socket: socket.socket = getattr(stream, "_sock", stream)
+        self._socket.settimeout(None)
+        self._rest = b""
+
+    def send(self, line: bytes) -> None:
+        self._socket.sendall(line)
+
+    def receive(self) -> bytes:
+        while b"\n" not in self._rest:
+            head = self._exactly(8)
+            if not head:
+                return b""
+            kind, length = struct.unpack(">BxxxL", head)
+            body = self._exactly(length)
+            if kind != _STDERR:
+                self._rest += body
+        line, _, self._rest = self._rest.partition(b"\n")
+        return line + b"\n"
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):  # it was gone already
+            self._socket.shutdown(socket.SHUT_RDWR)
+        self._stream.close()
+
+    def _exactly(self, count: int) -> bytes:
+        body = b""
+        while len(body) < count:
+            part = self._socket.recv(count - len(body))
+            if not part:
+                return b""
+            body += part
+        return body
+
+
+def _program() -> dict[str, bytes]:
+    """The agent's files, by their path in its container."""
+    found = {}
+    top = resources.files("clusterkit.agent") / "program"
+    for folder, below in ((top, ""), (top / "kinds", "kinds/")):
+        for item in folder.iterdir():
+            if item.name.endswith(".py"):
+                found[f"/opt/clusterkit/agent/{below}{item.name}"] = item.read_bytes()
+    return dict(sorted(found.items()))
+
+
+def _version(image: str) -> str:
+    digest = hashlib.sha256(image.encode())
+    for path, content in _program().items():
+        digest.update(path.encode() + b"\0" + content + b"\0")
+    return digest.hexdigest()[:16]
+
+
+def _archive() -> bytes:
+    made = io.BytesIO()
+    with tarfile.open(fileobj=made, mode="w") as tar:
+        for path, content in _program().items():
+            entry = tarfile.TarInfo(path.lstrip("/"))
+            entry.size, entry.mode = len(content), 0o644
+            tar.addfile(entry, io.BytesIO(content))
+    return made.getvalue()
