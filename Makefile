@@ -7,7 +7,7 @@ MAKEFLAGS += --no-print-directory
 BIN := .venv/bin
 JOBS ?= 2
 # Files with real clusters go to one worker each, in the order found: the long ones (integration) come first.
-SIDE_BY_SIDE := -n $(JOBS) --dist loadfile --no-loadscope-reorder
+SIDE_BY_SIDE := -n $(JOBS) --dist loadgroup
 COVERAGE := --cov --cov-report=term:skip-covered
 
 .PHONY: help setup engine check format unit integration test test-all demo bench cold clean

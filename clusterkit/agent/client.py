@@ -123,6 +123,7 @@ class Agent:
 
     def close(self) -> None:
         self._stream.close()
+        self._reader.join()
 
     def _ask(self, order: Mapping[str, Any]) -> Any:
         number = next(self._numbers)

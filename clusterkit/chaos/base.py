@@ -184,7 +184,8 @@ class Fault:
     def keep(self, scene: Scene, mark: Mark) -> None:
         """What has to be done again and again while it is in force, where the engine is needed for it."""
 
-    def heal(self, scene: Scene, mark: Mark) -> None:
+    @classmethod
+    def heal(cls, scene: Scene, mark: Mark) -> None:
         """Puts everything back as it was. Works in a new process, from the mark alone, and when it was done before."""
         scene.agent.heal(mark.id)
 

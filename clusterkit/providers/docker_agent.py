@@ -142,6 +142,7 @@ class _ExecStream:
         with contextlib.suppress(OSError):  # it was gone already
             self._socket.shutdown(socket.SHUT_RDWR)
         self._stream.close()
+        self._socket.close()
 
     def _exactly(self, count: int) -> bytes:
         body = b""

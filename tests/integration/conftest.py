@@ -99,3 +99,27 @@ def new_folder(tmp_path: Path) -> Iterator[Callable[[], Folder]]:
 @pytest.fixture
 def folder(new_folder: Callable[[], Folder]) -> Folder:
     return new_folder()
+
+
+NINE = """
+components:
+  registry: {kind: etcd}
+  cache: {kind: redis}
+  sentinel: {kind: redis-sentinel, watches: cache}
+"""
+
+
+@pytest.fixture(scope="session")
+def arena(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Folder]:
+    """Nine nodes that all tests of faults share: each heals what it broke, and leaves every node running.
+
+    Such tests carry `pytest.mark.xdist_group("agent")`: one engine has one agent.
+    """
+    folder = Folder(tmp_path_factory.mktemp("arena"), f"a{secrets.token_hex(4)}")
+    folder.write(NINE)
+    folder.run("up")
+    try:
+        yield folder
+    finally:
+        folder.run("down", "--name", folder.name)
+        assert left_of(folder.name) == []
