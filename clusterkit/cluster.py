@@ -21,6 +21,7 @@ from threading import Event
 from typing import Literal, TypeVar
 
 from clusterkit import locks
+from clusterkit.chaos.scene import open_agent
 from clusterkit.clock import SYSTEM, Deadline
 from clusterkit.components.base import Running
 from clusterkit.components.registry import Registry
@@ -33,6 +34,7 @@ from clusterkit.node import State
 from clusterkit.plan import Allocation, Plan, allocate, plan
 from clusterkit.providers.base import ClusterRecord, LiveNode, NodeRecord, Rendered
 from clusterkit.providers.docker import DockerProvider
+from clusterkit.providers.docker_agent import DockerAgent
 from clusterkit.provision.images import BuiltImage, Images
 from clusterkit.render import tree
 from clusterkit.render.tree import SECRETS
@@ -307,7 +309,10 @@ class _Look:
 
 
 def down(site: Site, cluster: str, *, keep_data: bool = False) -> Gone:
-    """Archives the logs and removes all that carries the cluster's label; works on a half-built or absent one."""
+    """Heals, archives the logs and removes all that carries the cluster's label; works on a half-built or absent one.
+
+    With the engine's last cluster its agent goes too.
+    """
     with locks.held(site.provider.engine, cluster):
         return _take_down(site, cluster, keep_data=keep_data)
 
@@ -316,6 +321,10 @@ def _take_down(site: Site, cluster: str, *, keep_data: bool = False) -> Gone:
     record = site.provider.find(cluster)
     if record is None:
         return Gone()
+    agent = DockerAgent(site.provider.client)
+    has_agent = agent.exists()
+    if has_agent:
+        _heal_first(site, cluster)
     lines = [0]
     if record.nodes:
         with ThreadPoolExecutor(WORKERS) as pool, site.journal.step(f"remove {count(len(record.nodes), 'node')}"):
@@ -324,7 +333,24 @@ def _take_down(site: Site, cluster: str, *, keep_data: bool = False) -> Gone:
             )
     with site.journal.step("remove the network"):
         rest = site.provider.remove_rest(cluster, data=not keep_data)
+    if has_agent and not site.provider.clusters():
+        with site.journal.step("remove the agent: no cluster is left"):
+            agent.remove()
     return Gone(len(record.nodes), rest.networks, record.volumes if not keep_data else 0, sum(lines))
+
+
+def _heal_first(site: Site, cluster: str) -> None:
+    """Undoes what the agent did to the cluster, so that nodes can end: a frozen disk would hold them. Starts no node.
+
+    What cannot be healed is told; it does not keep anybody from taking the cluster down.
+    """
+    try:
+        with open_agent(site.provider, site.journal) as agent:
+            for mark in reversed(agent.marks(cluster)):
+                with site.journal.step(f"heal {mark.id}: {mark.words}"):
+                    agent.heal(mark.id)
+    except ClusterkitError as error:
+        site.journal.say(f"not everything could be healed before the end: {error.what}", level="warning")
 
 
 def _retire(site: Site, node: NodeRecord, *, data: bool, graceful: bool = True) -> int:

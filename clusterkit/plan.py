@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 from clusterkit.components.base import Component, Group, Member, Template
 from clusterkit.components.registry import Registry
 from clusterkit.errors import EnvironmentTrouble, UsageError
-from clusterkit.model.topology import Build, ComponentSpec, Mount, Topology
+from clusterkit.model.image import BuildImage, Image, Install, Pull
+from clusterkit.model.topology import ComponentSpec, Mount, Topology
 
 if TYPE_CHECKING:
     from jinja2.sandbox import ImmutableSandboxedEnvironment
@@ -29,32 +30,6 @@ class Allocation:
     addresses: Mapping[str, str] = field(default_factory=dict)
     host_ports: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     secrets: Mapping[str, Mapping[str, str]] = field(default_factory=dict, repr=False)
-
-
-@dataclass(frozen=True)
-class Install:
-    """An image that clusterkit makes: a role's `install` on the base image, with a user's further packages."""
-
-    role: str
-    packages: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Pull:
-    """An image that the user named."""
-
-    reference: str
-
-
-@dataclass(frozen=True)
-class BuildImage:
-    """An image made from the user's Dockerfile."""
-
-    component: str
-    build: Build = field(hash=False)
-
-
-Image = Install | Pull | BuildImage
 
 
 @dataclass(frozen=True)

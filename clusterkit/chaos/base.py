@@ -13,7 +13,7 @@ from clusterkit.providers.base import ClusterRecord, LiveNode, NodeRecord
 
 Family = Literal["process", "partition", "link", "disk", "power", "clock", "dns", "resource", "zone"]
 
-Chosen = Mapping[str, tuple[NodeRecord, ...]]
+Chosen = Mapping[str, "tuple[NodeRecord, ...]"]
 """A fault's field of type Target -> the nodes that it means at this moment."""
 
 

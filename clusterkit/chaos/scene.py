@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 from clusterkit.agent.client import Agent
 from clusterkit.chaos.base import Scene
 from clusterkit.clock import Deadline
-from clusterkit.components.base import Running
 from clusterkit.journal import Journal
 from clusterkit.providers.base import ClusterRecord
 from clusterkit.providers.docker_agent import DockerAgent
 
 if TYPE_CHECKING:
+    from clusterkit.components.base import Running
     from clusterkit.plan import Plan
     from clusterkit.providers.docker import DockerProvider
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 @contextmanager
 def open_agent(provider: DockerProvider, journal: Journal) -> Iterator[Agent]:
     """A conversation with the engine's agent, which is made and started where it does not run."""
-    from clusterkit.plan import Install
+    from clusterkit.model.image import Install
     from clusterkit.provision.recipe import image_tag
 
     container = DockerAgent(provider.client)

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Literal
 
 from clusterkit.errors import ClusterkitError
 from clusterkit.health.roles import for_each
-from clusterkit.plan import Install, Plan
+from clusterkit.model.image import Install
+from clusterkit.plan import Plan
 from clusterkit.providers.base import ClusterRecord, NodeRecord, Provider
 
 if TYPE_CHECKING:

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from clusterkit.node import Ability, File, Node, Service, State
-from clusterkit.plan import NodePlan
+
+if TYPE_CHECKING:  # a plan brings pydantic along, which those who only look or break do not need
+    from clusterkit.plan import NodePlan
 
 
 @dataclass(frozen=True)

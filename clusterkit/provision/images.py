@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from clusterkit import locks, paths
 from clusterkit.errors import EngineUnreachable, EnvironmentTrouble, InstallFailed
 from clusterkit.journal import Journal
-from clusterkit.plan import BuildImage, Image, Install, Pull
+from clusterkit.model.image import BuildImage, Image, Install, Pull
 from clusterkit.provision.base import STALL_SECONDS, make_base, pull_refused
 from clusterkit.provision.builder import (
     HASH,

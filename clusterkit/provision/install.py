@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from clusterkit import paths
 from clusterkit.errors import InstallFailed
 from clusterkit.journal import Journal
-from clusterkit.plan import Install
+from clusterkit.model.image import Install
 from clusterkit.provision.base import release_of
 from clusterkit.provision.builder import (
     LISTS,

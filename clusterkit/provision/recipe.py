@@ -10,7 +10,7 @@ from pathlib import Path
 
 from clusterkit import paths
 from clusterkit.errors import InstallFailed
-from clusterkit.plan import BuildImage, Image, Install, Pull
+from clusterkit.model.image import BuildImage, Image, Install, Pull
 
 PULLED = "debian:bookworm-slim"
 """What the base image is made from where a registry answers."""

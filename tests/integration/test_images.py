@@ -22,8 +22,8 @@ from docker import APIClient
 
 from clusterkit.errors import InstallFailed
 from clusterkit.journal import Entry, Journal
+from clusterkit.model.image import BuildImage, Install, Pull
 from clusterkit.model.topology import Build
-from clusterkit.plan import BuildImage, Install, Pull
 from clusterkit.providers.engine import connect
 from clusterkit.provision.base import make_base
 from clusterkit.provision.builder import builder_name
@@ -39,7 +39,7 @@ PROGRAM = """\
 import sys
 from pathlib import Path
 from clusterkit.journal import Journal
-from clusterkit.plan import Install
+from clusterkit.model.image import Install
 from clusterkit.providers.engine import connect
 from clusterkit.provision.images import Images
 

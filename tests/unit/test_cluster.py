@@ -10,9 +10,10 @@ import pytest
 from clusterkit.cluster import Change, check_owner, differences
 from clusterkit.components.base import Member
 from clusterkit.errors import NameTaken
+from clusterkit.model.image import Install
 from clusterkit.model.topology import Topology
 from clusterkit.node import State
-from clusterkit.plan import Install, NodePlan
+from clusterkit.plan import NodePlan
 from clusterkit.providers.base import ClusterRecord, NodeRecord, Rendered
 
 

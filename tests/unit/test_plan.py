@@ -11,8 +11,9 @@ import pytest
 from clusterkit.components.base import Component, Group, Member, Options, Port
 from clusterkit.components.registry import Registry
 from clusterkit.errors import EnvironmentTrouble
+from clusterkit.model.image import Install, Pull
 from clusterkit.model.topology import ComponentSpec, Topology
-from clusterkit.plan import Allocation, Install, Pull, allocate, exports, plan
+from clusterkit.plan import Allocation, allocate, exports, plan
 
 STORE = Component(
     kind="store",

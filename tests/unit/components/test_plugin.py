@@ -11,8 +11,9 @@ import pytest
 
 from clusterkit.components.base import Component
 from clusterkit.components.registry import Registry
+from clusterkit.model.image import Install
 from clusterkit.model.topology import ComponentSpec, Topology
-from clusterkit.plan import Allocation, Install, plan
+from clusterkit.plan import Allocation, plan
 from clusterkit.provision.recipe import role_path
 from clusterkit.render import tree
 from clusterkit.units import Size

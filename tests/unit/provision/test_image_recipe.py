@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from clusterkit.errors import InstallFailed
+from clusterkit.model.image import BuildImage, Install, Pull
 from clusterkit.model.topology import Build
-from clusterkit.plan import BuildImage, Install, Pull
 from clusterkit.provision.recipe import base_tag, image_tag, role_path
 
 

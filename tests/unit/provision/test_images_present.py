@@ -7,7 +7,7 @@ from typing import Any, cast
 from docker import APIClient
 
 from clusterkit.journal import Entry, Journal
-from clusterkit.plan import Install
+from clusterkit.model.image import Install
 from clusterkit.provision.images import BuiltImage, Images
 from clusterkit.provision.recipe import image_tag
 
