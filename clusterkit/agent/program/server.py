@@ -62,7 +62,10 @@ class Server:
             for entry in list(self._entries.values()):
                 self._tick(entry)
             for kind in self._kinds.values():
-                kind.sweep()
+                try:
+                    kind.sweep()
+                except Exception:  # noqa: BLE001 - what one kind cannot do must not keep the others from healing
+                    _complain(f"{kind.name}: {traceback.format_exc()}")
 
     def serve(self) -> None:
         """Never returns."""

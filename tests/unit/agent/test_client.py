@@ -1,0 +1,97 @@
+"""A conversation with an agent that is a thread of this test."""
+
+from __future__ import annotations
+
+import json
+import queue
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from clusterkit.agent.client import Agent, Order
+from clusterkit.errors import ClusterkitError, EnvironmentTrouble, UsageError
+
+ORDER = Order("shop", "cut", "block", "cut a from b", ("a", "b"), {"pairs": [["1", "2"]]})
+
+
+class Pipe:
+    """A stream whose other end is a function of orders; None as its answer hangs up."""
+
+    def __init__(self, answer: Callable[[dict[str, Any]], dict[str, Any] | None]) -> None:
+        self._answer = answer
+        self._lines: queue.Queue[bytes] = queue.Queue()
+        self.orders: list[dict[str, Any]] = []
+
+    def send(self, line: bytes) -> None:
+        order = json.loads(line)
+        self.orders.append(order)
+        said = self._answer(order)
+        self._lines.put(b"" if said is None else json.dumps({"n": order["n"], **said}).encode() + b"\n")
+
+    def receive(self) -> bytes:
+        return self._lines.get()
+
+    def close(self) -> None:
+        self._lines.put(b"")
+
+
+def _mark(order: dict[str, Any]) -> dict[str, Any]:
+    return {**order["entry"], "id": "cut-1", "since_ns": 5, "left_s": order["lease_s"], "before": {}, "boot": "x"}
+
+
+def test_an_order_becomes_a_mark() -> None:
+    pipe = Pipe(lambda order: {"ok": _mark(order)})
+    agent = Agent(pipe)
+    mark = agent.inject(ORDER, 600)
+    agent.close()
+    assert (mark.id, mark.left_s, mark.nodes, mark.args) == ("cut-1", 600, ("a", "b"), {"pairs": [["1", "2"]]})
+    assert pipe.orders[0]["pretend"] is False
+
+
+def test_answers_find_their_askers_in_any_order() -> None:
+    waiting: list[dict[str, Any]] = []
+    lines: queue.Queue[bytes] = queue.Queue()
+
+    class Late(Pipe):
+        def send(self, line: bytes) -> None:
+            waiting.append(json.loads(line))
+            if len(waiting) == 8:
+                for order in reversed(waiting):
+                    lines.put(json.dumps({"n": order["n"], "ok": order["args"]["x"]}).encode() + b"\n")
+
+        def receive(self) -> bytes:
+            return lines.get()
+
+        def close(self) -> None:
+            lines.put(b"")
+
+    agent = Agent(Late(lambda _order: None))
+    found: dict[int, int] = {}
+    threads = [threading.Thread(target=lambda x=x: found.__setitem__(x, agent.call("echo", x=x))) for x in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    agent.close()
+    assert found == {x: x for x in range(8)}
+
+
+@pytest.mark.parametrize(
+    ("answer", "raised", "said"),
+    [
+        ({"refused": "no loop devices", "mend": "load the module"}, UsageError, "mend: load the module"),
+        ({"bug": "Traceback\nOSError: 5"}, ClusterkitError, "OSError: 5"),
+        (None, EnvironmentTrouble, "the agent is gone"),
+    ],
+)
+def test_what_goes_wrong_is_said(answer: dict[str, Any] | None, raised: type[Exception], said: str) -> None:
+    agent = Agent(Pipe(lambda _order: answer))
+    with pytest.raises(raised) as caught:
+        agent.marks("shop")
+    assert said in str(caught.value)
+    if answer is None:
+        with pytest.raises(EnvironmentTrouble):
+            agent.marks("shop")
+    agent.close()
