@@ -38,24 +38,29 @@ def scene_of(folder: Folder, seed: int = 0) -> Iterator[Scene]:
         yield replace(scene, random=Random(seed))
 
 
-def host_state() -> dict[str, str]:
-    """What of the host no fault may change: rules but ours, qdiscs, interfaces, routes.
+def host_state(*, with_ours: bool = True) -> dict[str, str]:
+    """What of the host no fault may change: rules, qdiscs, interfaces, routes. `with_ours`: our own rules too.
 
     Left out are counters, empty tables, which iptables leaves behind, and what other clusters bring while tests run
     side by side: their bridges, virtual links and addresses.
     """
     rules = [line for line in _on_host("nft", "list", "ruleset") if not re.search(r"\bck[0-9a-f]{10}|\b10\.", line)]
     text = re.sub(r"counter packets \d+ bytes \d+", "counter", "\n".join(rules))
+    if not with_ours:
+        text = re.sub(r"^table bridge clusterkit_\S+ \{\n.*?^\}\n?", "", text, flags=re.MULTILINE | re.DOTALL)
+        text = re.sub(r"^\s*chain CLUSTERKIT\S* \{\n.*?^\s*\}\n?", "", text, flags=re.MULTILINE | re.DOTALL)
+        text = re.sub(r"^.*jump CLUSTERKIT.*\n", "", text, flags=re.MULTILINE)
     text = re.sub(r"\s*chain \w+ \{[^{}]*policy accept;\s*\}", "", text)
     text = re.sub(r"^table \S+ \S+ \{\s*\}\n?", "", text, flags=re.MULTILINE)
+    text = "\n".join(line for line in text.splitlines() if line.strip())
     qdiscs = [line for line in _on_host("tc", "qdisc", "show") if " noqueue " not in line]
     links = [line for line in _on_host("ip", "-o", "link", "show") if not re.match(r"\d+: (veth|ck)", line)]
-    routes = [line for line in _on_host("ip", "route", "show", "table", "all") if " dev ck" not in line]
+    routes = [line for line in _on_host("ip", "-4", "route", "show", "table", "all") if " dev ck" not in line]
     return {
         "rules": text,
         "qdiscs": "\n".join(qdiscs),
-        "links": "\n".join(links),
-        "routes": "\n".join(routes),
+        "links": "\n".join(re.sub(r"<[^>]*>|state \w+", "", link) for link in links),
+        "routes": "\n".join(routes).replace(" linkdown", ""),
     }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from random import Random
 
 import pytest
 
@@ -62,6 +63,50 @@ def test_words_that_name_nothing(words: list[str], what: str, mend: str) -> None
     with pytest.raises(UsageError, match=re.escape(what)) as raised:
         select(words, NODES, roles)
     assert mend in str(raised.value.mend)
+
+
+@pytest.mark.parametrize(
+    ("words", "of", "sizes"),
+    [
+        (["one of cache"], "cache-1 cache-2 cache-3", {1}),
+        (["one", "of", "cache"], "cache-1 cache-2 cache-3", {1}),
+        (["minority of registry"], "registry-1 registry-2 registry-3", {1}),
+        (["majority of registry"], "registry-1 registry-2 registry-3", {2}),
+        (["majority"], "registry-1 registry-2 registry-3 cache-1 cache-2 cache-3", {4}),
+        (["minority"], "registry-1 registry-2 registry-3 cache-1 cache-2 cache-3", {2}),
+        (["random of cache"], "cache-1 cache-2 cache-3", {1, 2, 3}),
+        (["one of zone a"], "registry-1 cache-1", {1}),
+        (["one of cache-*"], "cache-1 cache-2 cache-3", {1}),
+        (["one of leader of registry"], "registry-2", {1}),
+        (["all of cache"], "cache-1 cache-2 cache-3", {3}),
+        (["cache-1, cache-2"], "cache-1 cache-2", {2}),
+    ],
+)
+def test_shares_are_chosen_by_chance(words: list[str], of: str, sizes: set[int]) -> None:
+    found = [select(words, NODES, roles, Random(seed)) for seed in range(60)]
+    assert {len(names) for names in found} == sizes
+    assert {name for names in found for name in names} == set(of.split())
+    assert found == [select(words, NODES, roles, Random(seed)) for seed in range(60)]
+
+
+@pytest.mark.parametrize(
+    ("words", "what", "mend"),
+    [
+        (["majority of cache-1"], "there is no majority of 1 (cache-1)", "three nodes or more"),
+        (["minority of zone a"], "there is no minority of 2 (zone a)", "name them: cache-1 and registry-1"),
+        (["one of"], '"one of" needs a target', '"one of registry", or "one" alone'),
+        (["one of cahce"], '"cahce" is no node', 'did you mean "cache"?'),
+    ],
+)
+def test_shares_that_cannot_be(words: list[str], what: str, mend: str) -> None:
+    with pytest.raises(UsageError, match=re.escape(what)) as raised:
+        select(words, NODES, roles, Random(1))
+    assert mend in str(raised.value.mend)
+
+
+def test_shares_need_chance() -> None:
+    with pytest.raises(UsageError, match="leaves it to chance"):
+        select(["one of cache"], NODES, roles)
 
 
 def test_roles_are_asked_only_when_a_word_needs_them() -> None:
