@@ -10,9 +10,11 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Any, Protocol
 
+from clusterkit.clock import Deadline
 from clusterkit.errors import ClusterkitError, EnvironmentTrouble, UsageError
 
 ANSWER_SECONDS = 60.0
+LOOK_SECONDS = 1.0
 
 
 class Stream(Protocol):
@@ -22,6 +24,10 @@ class Stream(Protocol):
 
     def receive(self) -> bytes:
         """The next line; b"" when the other side is gone."""
+        ...
+
+    def is_open(self) -> bool:
+        """Whether the other side still runs. It is asked when an answer is late."""
         ...
 
     def close(self) -> None: ...
@@ -136,15 +142,23 @@ class Agent:
                 raise _gone() from error
         if not self._reader.is_alive():
             raise _gone()
-        try:
-            answer = answered.result(ANSWER_SECONDS)
-        except TimeoutError as error:
-            raise EnvironmentTrouble(f"the agent did not answer within {ANSWER_SECONDS:g} s") from error
+        answer = self._wait(answered)
         if "refused" in answer:
             raise UsageError(answer["refused"], mend=answer["mend"] or None)
         if "bug" in answer:
             raise ClusterkitError("the agent failed", evidence=answer["bug"].splitlines()[-8:])
         return answer["ok"]
+
+    def _wait(self, answered: Future[Mapping[str, Any]]) -> Mapping[str, Any]:
+        """An engine may keep the connection open to an agent that was killed: so it is asked now and then."""
+        deadline = Deadline(ANSWER_SECONDS)
+        while not deadline.is_over:
+            try:
+                return answered.result(LOOK_SECONDS)
+            except TimeoutError:
+                if not self._stream.is_open():
+                    raise _gone() from None
+        raise EnvironmentTrouble(f"the agent did not answer within {ANSWER_SECONDS:g} s")
 
     def _read(self) -> None:
         try:

@@ -69,7 +69,7 @@ class DockerAgent:
         """A conversation with the running agent."""
         with engine_words("speak to the agent"):
             made = self._client.exec_create(NAME, ["python3", "-IS", "/opt/clusterkit/agent/pipe.py"], stdin=True)
-            return Agent(_ExecStream(self._client.exec_start(made["Id"], socket=True)))
+            return Agent(_ExecStream(self._client, made["Id"]))
 
     def remove(self) -> None:
         """Ends the agent and forgets its ledger. Only for an engine without clusters: disks of nodes lie there too."""
@@ -117,7 +117,10 @@ class DockerAgent:
 class _ExecStream:
     """The hijacked connection of an exec, with its frames taken off. Source: Docker's API, "Attach to a container"."""
 
-    def __init__(self, stream: Any) -> None:
+    def __init__(self, client: APIClient, identity: str) -> None:
+        self._client = client
+        self._id = identity
+        stream: Any = client.exec_start(identity, socket=True)
         self._stream = stream
         self._socket: socket.socket = getattr(stream, "_sock", stream)
         self._socket.settimeout(None)
@@ -137,6 +140,14 @@ class _ExecStream:
                 self._rest += body
         line, _, self._rest = self._rest.partition(b"\n")
         return line + b"\n"
+
+    def is_open(self) -> bool:
+        from docker.errors import APIError
+
+        try:
+            return bool(self._client.exec_inspect(self._id)["Running"])
+        except APIError:  # its container is no more
+            return False
 
     def close(self) -> None:
         with contextlib.suppress(OSError):  # it was gone already

@@ -23,6 +23,7 @@ class Pipe:
         self._answer = answer
         self._lines: queue.Queue[bytes] = queue.Queue()
         self.orders: list[dict[str, Any]] = []
+        self.is_dead = False
 
     def send(self, line: bytes) -> None:
         order = json.loads(line)
@@ -32,6 +33,9 @@ class Pipe:
 
     def receive(self) -> bytes:
         return self._lines.get()
+
+    def is_open(self) -> bool:
+        return not self.is_dead
 
     def close(self) -> None:
         self._lines.put(b"")
@@ -94,4 +98,18 @@ def test_what_goes_wrong_is_said(answer: dict[str, Any] | None, raised: type[Exc
     if answer is None:
         with pytest.raises(EnvironmentTrouble):
             agent.marks("shop")
+    agent.close()
+
+
+def test_an_agent_that_was_killed_without_a_word_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("clusterkit.agent.client.LOOK_SECONDS", 0.001)
+
+    class Silent(Pipe):
+        def send(self, line: bytes) -> None:
+            self.orders.append(json.loads(line))
+            self.is_dead = True
+
+    agent = Agent(Silent(lambda _order: None))
+    with pytest.raises(EnvironmentTrouble, match="the agent is gone"):
+        agent.marks("shop")
     agent.close()
