@@ -26,6 +26,7 @@ HOUR = Duration.parse("1h")
 def scene(arena: Folder) -> Iterator[Scene]:
     with scene_of(arena) as scene:
         yield scene
+        scene.wait_ready(sorted(scene.nodes), 60)
 
 
 @pytest.mark.parametrize(
@@ -74,13 +75,13 @@ def test_faults_on_one_node_add_up_and_each_heals_alone(scene: Scene) -> None:
 
 
 def test_a_node_that_was_started_again_has_the_wrong_clock_again(scene: Scene) -> None:
+    """It does not get healthy meanwhile: to a replica an hour ahead, what is written to be short-lived is over."""
     struck = strike(ClockJump(by=HOUR, target=at("cache-3")), scene, 60)
     try:
         service = scene.service(scene.nodes["cache-3"])
         service.kill()
         service.start()
         assert struck.fault.measure(scene.look(), struck.mark).bites
-        scene.wait_ready(["cache-3"], 60)
         assert redis_offset(scene, "cache-3") == pytest.approx(3600, abs=5)
     finally:
         heal(scene)
@@ -110,7 +111,9 @@ def test_a_node_that_does_not_run_has_no_clock(scene: Scene) -> None:
 
 def redis_offset(scene: Scene, node: str) -> float:
     """Seconds by which the server is ahead, by its own word."""
-    said = inside(scene, node, "redis-cli", "TIME").split()
+    end = time.monotonic() + 10
+    while not (said := inside(scene, node, "redis-cli", "TIME").split())[0].isdigit():
+        assert time.monotonic() < end, said  # it was only just started
     return int(said[0]) - time.time()
 
 
@@ -122,4 +125,4 @@ def etcd_offset(scene: Scene, node: str) -> float:
 
 def inside(scene: Scene, node: str, *argv: str) -> str:
     command = ["docker", "exec", scene.nodes[node].runtime_id, *argv]
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    return subprocess.run(command, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True).stdout
