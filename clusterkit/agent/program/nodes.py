@@ -22,7 +22,19 @@ def pids() -> Iterator[int]:
 
 
 def processes(container: str) -> list[int]:
-    """All processes of a container now, as the host numbers them, in order. Empty: it does not run."""
+    """All processes of a container now, as the host numbers them, in order. Empty: it does not run.
+
+    Read from its cgroup; those of the whole machine are looked through only to find the first of them.
+    """
+    if container in _known:
+        folder = cgroup(container, "pids")
+        if folder is not None and folder.is_dir():
+            listed = (int(pid) for file in folder.rglob("cgroup.procs") for pid in file.read_text().split())
+            return sorted(pid for pid in listed if not _is_dead(pid))
+    return _searched(container)
+
+
+def _searched(container: str) -> list[int]:
     found = []
     for pid in pids():
         try:
@@ -39,7 +51,7 @@ def init(container: str) -> int | None:
         pid, started = _known[container]
         if _started(pid) == started and not _is_dead(pid):
             return pid
-    for pid in processes(container):
+    for pid in _searched(container):
         if _inner_pid(pid) == 1:
             _known[container] = pid, _started(pid)
             return pid
