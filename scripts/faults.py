@@ -1,0 +1,203 @@
+"""`python scripts/faults.py`: makes every fault on a real cluster and writes what was measured to docs/faults.md.
+
+A fault that is not tried here, does not bite, touches what it must not, or is still felt after it was healed, ends the
+script with 1; the table says which.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import re
+import secrets
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, fields, replace
+from datetime import date
+from pathlib import Path
+from random import Random
+
+from clusterkit.chaos.base import EVERYONE, Fault, PortSpec, Scene, Target
+from clusterkit.chaos.faults.clock import ClockDrift, ClockJump
+from clusterkit.chaos.faults.partition import Cut, Isolate, Partition
+from clusterkit.chaos.registry import shipped_faults
+from clusterkit.chaos.scene import open_scene
+from clusterkit.chaos.strike import heal, strike
+from clusterkit.check_topology import read_topology
+from clusterkit.cluster import Site, planned
+from clusterkit.errors import ClusterkitError
+from clusterkit.journal import Journal
+from clusterkit.providers.docker import DockerProvider
+from clusterkit.units import Duration, Percent
+
+ROOT = Path(__file__).resolve().parents[1]
+CLUSTERKIT = str(Path(sys.executable).with_name("clusterkit"))
+HEALED_SECONDS = 20
+LEASE_SECONDS = 120
+TOPOLOGY = """\
+name: {name}
+components:
+  registry: {{kind: etcd, data: loop}}
+  cache: {{kind: redis, data: loop}}
+  sentinel: {{kind: redis-sentinel, watches: cache}}
+"""
+HEAD = """\
+# Faults, and what they did
+
+Every fault on a real cluster of nine nodes (etcd, Redis, Redis Sentinel): what the nodes measured before it was made,
+while it was in force, and after it was healed, and beside it what must not be affected. Written by
+`python scripts/faults.py` from a real run; nothing here was read back from a rule or a limit.
+"""
+
+
+def at(*words: str) -> Target:
+    return Target(words)
+
+
+CASES: tuple[Fault, ...] = (
+    Partition(target=at("registry")),
+    Partition(shape="zones"),
+    Partition(shape="ring", target=at("registry")),
+    Isolate(target=at("leader of registry")),
+    Isolate(target=at("cache-1"), towards=at("cache"), ports=(PortSpec(6379, "tcp"),)),
+    Cut(target=at("sentinel"), towards=at("cache"), one_way=True),
+    ClockJump(by=Duration(3600), target=at("cache-1")),
+    ClockJump(by=Duration(30), target=at("leader of registry"), back=True),
+    ClockDrift(rate=Percent(5), target=at("zone a")),
+)
+
+
+@dataclass(frozen=True)
+class Row:
+    """What one fault showed, as text; `trouble` is "" when all was as it has to be."""
+
+    fault: Fault
+    before: str
+    during: str
+    after: str
+    beside: str
+    trouble: str
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--output", type=Path, default=ROOT / "docs" / "faults.md")
+    parser.add_argument("--only", help="a fault's name: print its rows, write nothing")
+    asked = parser.parse_args()
+    cases = [case for case in CASES if asked.only in (None, case.name)]
+    untried = sorted(set(shipped_faults()) - {case.name for case in CASES})
+    with running_cluster() as scene:
+        rows = [tried(case, scene) for case in cases]
+    text = report(rows, untried)
+    if asked.only is None:
+        asked.output.write_text(text)
+    print(text)
+    return 1 if untried or any(row.trouble for row in rows) else 0
+
+
+@contextmanager
+def running_cluster() -> Iterator[Scene]:
+    """Nine nodes under a fresh name, taken down at the end."""
+    with tempfile.TemporaryDirectory() as made:
+        folder, name = Path(made), f"faults-{secrets.token_hex(3)}"
+        (folder / "clusterkit.yml").write_text(TOPOLOGY.format(name=name))
+        subprocess.run([CLUSTERKIT, "up"], cwd=folder, check=True, stdin=subprocess.DEVNULL)
+        provider = DockerProvider()
+        try:
+            topology, registry = read_topology(None, folder=folder, environ=os.environ)
+            record = provider.find(name)
+            assert record is not None
+            site = Site(provider, Journal(), folder / ".clusterkit" / name)
+            with open_scene(provider, Journal(), record, lambda: planned(site, topology, registry, record)) as scene:
+                yield scene
+        finally:
+            subprocess.run([CLUSTERKIT, "down", "--name", name], cwd=folder, check=True, stdin=subprocess.DEVNULL)
+            provider.client.close()
+
+
+def tried(fault: Fault, scene: Scene) -> Row:
+    """Not made, made, healed; the nodes are healthy again afterwards."""
+    print(f"{time.strftime('%H:%M:%S')} {command(fault)}", file=sys.stderr, flush=True)
+    now = replace(scene.look(), random=Random(7))
+    try:
+        before = strike(fault, now, LEASE_SECONDS, pretend=True).effect
+        struck = strike(fault, replace(now, random=Random(7)), LEASE_SECONDS)
+        heal(scene)
+        scene.wait_ready(list(scene.nodes), 90)
+        end = time.monotonic() + HEALED_SECONDS
+        after = fault.measure(scene.look(), struck.mark)
+        while after.bites and time.monotonic() < end:
+            time.sleep(0.5)
+            after = fault.measure(scene.look(), struck.mark)
+    except ClusterkitError as error:
+        heal(scene)
+        return Row(fault, "", "", "", "", str(error))
+    troubles = [
+        *(["it bit before it was made"] if before.bites else []),
+        *(["it did not bite"] if not struck.effect.bites else []),
+        *(["others were affected"] if not struck.effect.beside_is_well else []),
+        *(["it was still felt after it was healed"] if after.bites else []),
+    ]
+    effect = struck.effect
+    return Row(
+        fault, before.seen, f"{effect.seen} (asked {effect.asked})", after.seen, effect.beside, "; ".join(troubles)
+    )
+
+
+def command(fault: Fault) -> str:
+    """As one types it."""
+    words = ["clusterkit", "chaos", fault.name]
+    words += [quoted(getattr(fault, name)) for name in fault.arguments]
+    for field in fields(fault):
+        value = getattr(fault, field.name)
+        if field.name in fault.arguments or value in (field.default, None, (), EVERYONE):
+            continue
+        option = f"--{field.name.replace('_', '-')}"
+        if isinstance(value, bool):
+            words.append(option)
+        else:
+            for one in value if isinstance(value, tuple) else (value,):
+                words += [option, quoted(one)]
+    return " ".join(words)
+
+
+def quoted(value: object) -> str:
+    text = str(value)
+    return f'"{text}"' if re.search(r"\s", text) else text
+
+
+def report(rows: Sequence[Row], untried: Sequence[str]) -> str:
+    families: dict[str, list[Row]] = {}
+    for row in rows:
+        families.setdefault(row.fault.family, []).append(row)
+    parts = [HEAD]
+    for family, of in families.items():
+        parts += [f"## {family}", "", "| command | before | in force | healed | beside it |", "|---|---|---|---|---|"]
+        parts += [
+            f"| `{command(row.fault)}` | {row.before} | {row.during} | {row.after} | {row.beside} |"
+            + (f" **{row.trouble}**" if row.trouble else "")
+            for row in of
+        ]
+        parts.append("")
+    if untried:
+        parts += [f"Not tried: {', '.join(untried)}.", ""]
+    machine = f"{os.cpu_count()} cpus, {platform.system()} {platform.release()}"
+    facts: Mapping[str, str] = {"date": date.today().isoformat(), "machine": machine, "engine": engine_version()}
+    parts += ["| measured | |", "|---|---|", *(f"| {name} | {value} |" for name, value in facts.items()), ""]
+    return "\n".join(parts)
+
+
+def engine_version() -> str:
+    client = DockerProvider().client
+    version = str(client.version()["Version"])
+    client.close()
+    return version
+
+
+if __name__ == "__main__":
+    sys.exit(main())
