@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from itertools import count
@@ -78,15 +79,16 @@ class Mark:
 
 
 class Agent:
-    """A conversation with the agent; may be used by many threads. Close it when done: faults stay."""
+    """A conversation with the agent; may be used by many threads. Close it when done: faults stay.
 
-    def __init__(self, stream: Stream) -> None:
-        self._stream = stream
-        self._numbers = count(1)
-        self._waiting: dict[int, Future[Mapping[str, Any]]] = {}
+    Where the agent died, the engine starts it again, and the conversation goes on with the next one: `connect` gives a
+    new stream, and waits for it. Only an order to make a fault is never sent twice.
+    """
+
+    def __init__(self, connect: Callable[[], Stream]) -> None:
+        self._connect = connect
         self._lock = threading.Lock()
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
+        self._line = _Line(connect())
 
     def inject(self, order: Order, lease_s: float | None, *, pretend: bool = False) -> Mark:
         """Makes a fault that ends by itself after `lease_s` seconds (None: never).
@@ -128,58 +130,92 @@ class Agent:
         return self._ask({"do": "call", "name": name, "args": args})
 
     def close(self) -> None:
-        self._stream.close()
-        self._reader.join()
+        self._line.close()
 
     def _ask(self, order: Mapping[str, Any]) -> Any:
-        number = next(self._numbers)
-        answered: Future[Mapping[str, Any]] = Future()
-        with self._lock:
-            self._waiting[number] = answered
-            try:
-                self._stream.send(json.dumps({"n": number, **order}).encode() + b"\n")
-            except OSError as error:
-                raise _gone() from error
-        if not self._reader.is_alive():
-            raise _gone()
-        answer = self._wait(answered)
+        line = self._open_line()
+        try:
+            answer = line.ask(order)
+        except AgentGone:
+            if order["do"] == "inject":
+                raise
+            answer = self._open_line().ask(order)
         if "refused" in answer:
             raise UsageError(answer["refused"], mend=answer["mend"] or None)
         if "bug" in answer:
             raise ClusterkitError("the agent failed", evidence=answer["bug"].splitlines()[-8:])
         return answer["ok"]
 
-    def _wait(self, answered: Future[Mapping[str, Any]]) -> Mapping[str, Any]:
-        """An engine may keep the connection open to an agent that was killed: so it is asked now and then."""
+    def _open_line(self) -> _Line:
+        with self._lock:
+            if not self._line.is_open:
+                self._line.close()
+                self._line = _Line(self._connect())
+            return self._line
+
+
+class AgentGone(EnvironmentTrouble):
+    """The agent died while it was asked; what it was doing stands in its ledger."""
+
+    def __init__(self) -> None:
+        super().__init__("the agent is gone", mend="try again: the engine starts it anew, and its ledger is kept")
+
+
+class _Line:
+    """One stream, and who waits for which answer on it."""
+
+    def __init__(self, stream: Stream) -> None:
+        self._stream = stream
+        self._numbers = count(1)
+        self._waiting: dict[int, Future[Mapping[str, Any]]] = {}
+        self._lock = threading.Lock()
+        self.is_open = True
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def ask(self, order: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Raises: AgentGone; EnvironmentTrouble when it does not answer in time."""
+        answered: Future[Mapping[str, Any]] = Future()
+        with self._lock:
+            if not self.is_open:
+                raise AgentGone
+            number = next(self._numbers)
+            self._waiting[number] = answered
+            try:
+                self._stream.send(json.dumps({"n": number, **order}).encode() + b"\n")
+            except OSError as error:
+                self.is_open = False
+                raise AgentGone from error
         deadline = Deadline(ANSWER_SECONDS)
         while not deadline.is_over:
             try:
                 return answered.result(LOOK_SECONDS)
             except TimeoutError:
+                # An engine may keep the connection open to an agent that was killed: so it is asked now and then.
                 if not self._stream.is_open():
-                    raise _gone() from None
+                    self.is_open = False
+                    raise AgentGone from None
         raise EnvironmentTrouble(f"the agent did not answer within {ANSWER_SECONDS:g} s")
 
+    def close(self) -> None:
+        self._stream.close()
+        self._reader.join()
+
     def _read(self) -> None:
-        try:
+        with contextlib.suppress(OSError, ValueError):  # the stream was closed, here or there
             while line := self._stream.receive():
                 answer = json.loads(line)
                 with self._lock:
                     waiting = self._waiting.pop(answer["n"], None)
                 if waiting is not None:
                     waiting.set_result(answer)
-        except (OSError, ValueError):  # the stream was closed, here or there
-            pass
         with self._lock:
+            self.is_open = False
             left, self._waiting = self._waiting, {}
         for waiting in left.values():
-            waiting.set_exception(_gone())
+            waiting.set_exception(AgentGone())
 
 
 def _mark(said: Mapping[str, Any]) -> Mark:
     known = {name: said[name] for name in Mark.__dataclass_fields__ if name in said}
     return Mark(**{**known, "nodes": tuple(said["nodes"])})
-
-
-def _gone() -> EnvironmentTrouble:
-    return EnvironmentTrouble("the agent is gone", mend="try again: it is started anew; its ledger is kept")

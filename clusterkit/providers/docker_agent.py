@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from clusterkit import locks
 from clusterkit.agent.client import Agent
+from clusterkit.clock import SYSTEM, Deadline
+from clusterkit.errors import EnvironmentTrouble
 from clusterkit.providers.docker import engine_name, engine_words
 
 if TYPE_CHECKING:
@@ -31,6 +33,7 @@ CAPABILITIES = (
     "KILL",
 )
 _LOCK_SECONDS = 120.0
+_RESTART_SECONDS = 5.0
 _STDERR = 2
 
 
@@ -67,9 +70,23 @@ class DockerAgent:
 
     def connect(self) -> Agent:
         """A conversation with the running agent."""
-        with engine_words("speak to the agent"):
-            made = self._client.exec_create(NAME, ["python3", "-IS", "/opt/clusterkit/agent/pipe.py"], stdin=True)
-            return Agent(_ExecStream(self._client, made["Id"]))
+        return Agent(self._stream)
+
+    def _stream(self) -> _ExecStream:
+        """Waits for an agent that the engine is starting again."""
+        from docker.errors import APIError
+
+        deadline = Deadline(_RESTART_SECONDS)
+        argv = ["python3", "-IS", "/opt/clusterkit/agent/pipe.py"]
+        while True:
+            try:
+                with engine_words("speak to the agent"):
+                    made = self._client.exec_create(NAME, argv, stdin=True)
+                    return _ExecStream(self._client, made["Id"])
+            except EnvironmentTrouble as error:
+                if deadline.is_over or not isinstance(error.__cause__, APIError):
+                    raise
+            SYSTEM.sleep(0.1)
 
     def remove(self) -> None:
         """Ends the agent and forgets its ledger. Only for an engine without clusters: disks of nodes lie there too."""

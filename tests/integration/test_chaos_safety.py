@@ -15,7 +15,6 @@ from clusterkit.chaos.base import Scene
 from clusterkit.chaos.faults.partition import Isolate, Partition
 from clusterkit.chaos.scene import open_agent
 from clusterkit.chaos.strike import heal, strike
-from clusterkit.errors import EnvironmentTrouble
 from clusterkit.journal import Journal
 from clusterkit.model.image import Install
 from clusterkit.providers.docker import DockerProvider
@@ -125,17 +124,8 @@ def test_a_killed_agent_comes_back_and_ends_what_is_over(scene: Scene) -> None:
     pid = client.inspect_container(NAME)["State"]["Pid"]
     os.kill(pid, signal.SIGKILL)
     client.close()
-    _until_hung_up(scene)
-    provider = DockerProvider()
-    end = time.monotonic() + 20
-    while True:
-        assert time.monotonic() < end, "the engine did not start the agent again"
-        with open_agent(provider, Journal()) as agent:
-            if struck.mark.id not in [mark.id for mark in agent.marks()]:
-                assert not struck.fault.measure(replace(scene, agent=agent), struck.mark).bites
-                break
-        time.sleep(0.3)
-    provider.client.close()
+    _until_gone(scene, struck.mark.id)
+    assert not struck.fault.measure(scene, struck.mark).bites
 
 
 def test_rules_that_no_fault_accounts_for_are_swept_away(scene: Scene) -> None:
@@ -146,11 +136,7 @@ def test_rules_that_no_fault_accounts_for_are_swept_away(scene: Scene) -> None:
     assert "clusterkit_nobody" in str(client.exec_start(client.exec_create(NAME, ["nft", "list tables"])["Id"]))
     os.kill(client.inspect_container(NAME)["State"]["Pid"], signal.SIGKILL)
     client.close()
-    _until_hung_up(scene)
-    provider = DockerProvider()
-    with open_agent(provider, Journal()) as agent:
-        agent.marks()
-    provider.client.close()
+    assert scene.agent.marks(scene.cluster) == ()
     assert host_state() == before
 
 
@@ -164,18 +150,6 @@ def test_down_heals_first(folder: Folder) -> None:
         folder.run("down")
         assert marks_of(scene) == {}
         assert host_state() == before
-
-
-def _until_hung_up(scene: Scene, seconds: float = 10) -> None:
-    """A conversation with a dead agent is over, and says so."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        try:
-            scene.agent.marks()
-        except EnvironmentTrouble:
-            return
-        time.sleep(0.1)
-    pytest.fail("the conversation went on with an agent that was killed")
 
 
 def _until_gone(scene: Scene, identity: str, seconds: float = 15) -> None:

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from clusterkit.agent.client import Agent, Order
-from clusterkit.errors import ClusterkitError, EnvironmentTrouble, UsageError
+from clusterkit.agent.client import Agent, AgentGone, Order
+from clusterkit.errors import ClusterkitError, UsageError
 
 ORDER = Order("shop", "cut", "block", "cut a from b", ("a", "b"), {"pairs": [["1", "2"]]})
 
@@ -47,7 +47,7 @@ def _mark(order: dict[str, Any]) -> dict[str, Any]:
 
 def test_an_order_becomes_a_mark() -> None:
     pipe = Pipe(lambda order: {"ok": _mark(order)})
-    agent = Agent(pipe)
+    agent = Agent(lambda: pipe)
     mark = agent.inject(ORDER, 600)
     agent.close()
     assert (mark.id, mark.left_s, mark.nodes, mark.args) == ("cut-1", 600, ("a", "b"), {"pairs": [["1", "2"]]})
@@ -71,7 +71,8 @@ def test_answers_find_their_askers_in_any_order() -> None:
         def close(self) -> None:
             lines.put(b"")
 
-    agent = Agent(Late(lambda _order: None))
+    late = Late(lambda _order: None)
+    agent = Agent(lambda: late)
     found: dict[int, int] = {}
     threads = [threading.Thread(target=lambda x=x: found.__setitem__(x, agent.call("echo", x=x))) for x in range(8)]
     for thread in threads:
@@ -87,17 +88,37 @@ def test_answers_find_their_askers_in_any_order() -> None:
     [
         ({"refused": "no loop devices", "mend": "load the module"}, UsageError, "mend: load the module"),
         ({"bug": "Traceback\nOSError: 5"}, ClusterkitError, "OSError: 5"),
-        (None, EnvironmentTrouble, "the agent is gone"),
     ],
 )
-def test_what_goes_wrong_is_said(answer: dict[str, Any] | None, raised: type[Exception], said: str) -> None:
-    agent = Agent(Pipe(lambda _order: answer))
+def test_what_goes_wrong_is_said(answer: dict[str, Any], raised: type[Exception], said: str) -> None:
+    agent = Agent(lambda: Pipe(lambda _order: answer))
     with pytest.raises(raised) as caught:
         agent.marks("shop")
     assert said in str(caught.value)
-    if answer is None:
-        with pytest.raises(EnvironmentTrouble):
-            agent.marks("shop")
+    agent.close()
+
+
+def _agents(*pipes: Pipe) -> Agent:
+    left = list(pipes)
+    return Agent(lambda: left.pop(0))
+
+
+def test_a_question_goes_to_the_next_agent() -> None:
+    last = Pipe(lambda _order: {"ok": []})
+    agent = _agents(Pipe(lambda _order: None), last)
+    assert agent.marks("shop") == ()
+    assert agent.marks("shop") == ()
+    assert len(last.orders) == 2
+    agent.close()
+
+
+def test_an_order_to_make_a_fault_is_not_sent_twice() -> None:
+    last = Pipe(lambda order: {"ok": _mark(order)})
+    agent = _agents(Pipe(lambda _order: None), last)
+    with pytest.raises(AgentGone):
+        agent.inject(ORDER, 5)
+    assert last.orders == []
+    assert agent.inject(ORDER, 5).id == "cut-1"
     agent.close()
 
 
@@ -109,7 +130,8 @@ def test_an_agent_that_was_killed_without_a_word_is_noticed(monkeypatch: pytest.
             self.orders.append(json.loads(line))
             self.is_dead = True
 
-    agent = Agent(Silent(lambda _order: None))
-    with pytest.raises(EnvironmentTrouble, match="the agent is gone"):
-        agent.marks("shop")
+    silent, last = Silent(lambda _order: None), Pipe(lambda _order: {"ok": []})
+    agent = _agents(silent, last)
+    assert agent.marks("shop") == ()
+    assert len(silent.orders) == len(last.orders) == 1
     agent.close()
