@@ -24,6 +24,7 @@ _PASSES = 5
 _CHANGE_NS = 1_000_000
 _ANSWER_SECONDS = 1.0
 _TRIES = 10
+_GROUP = "pids"
 _CLOSE_NS = 20_000
 _CANARY = """
 import sys
@@ -126,16 +127,10 @@ def _named(pid: int, node: Mapping[str, str]) -> Iterator[None]:
 
 
 def _processes(wanted: Iterable[Mapping[str, str]]) -> Iterator[tuple[int, Mapping[str, str]]]:
-    """All processes of these nodes, each with its node; one look at the host for all of them."""
-    by_id = {node["id"]: node for node in wanted}
-    for pid in nodes.pids():
-        try:
-            groups = Path(f"/proc/{pid}/cgroup").read_text()
-            node = next((node for identity, node in by_id.items() if identity in groups), None)
-            if node is not None and nodes.stat(pid)[0] not in ("Z", "X"):
-                yield pid, node
-        except OSError:  # it ended while we looked
-            continue
+    """All processes of these nodes, each with its node."""
+    for node in wanted:
+        with contextlib.suppress(OSError):  # it ended while we looked
+            yield from [(pid, node) for pid in nodes.processes(node["id"])]
 
 
 class _Canary:
@@ -150,7 +145,7 @@ class _Canary:
 
     def join(self, identity: str) -> None:
         """Makes it one of the node's processes, by a group that limits nothing. Raises: OSError."""
-        group = nodes.cgroup(identity, "devices")
+        group = nodes.cgroup(identity, _GROUP)
         if group is None:
             raise ProcessLookupError("the node does not run")
         home = _own_group()
@@ -251,8 +246,8 @@ def _own_group() -> Path:
         _, names, path = line.split(":", 2)
         if nodes.is_unified() and names == "":
             return nodes.CGROUPS / path.lstrip("/")
-        if "devices" in names.split(","):
-            return nodes.CGROUPS / "devices" / path.lstrip("/")
+        if _GROUP in names.split(","):
+            return nodes.CGROUPS / _GROUP / path.lstrip("/")
     raise FileNotFoundError(os.strerror(2))
 
 
