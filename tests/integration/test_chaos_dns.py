@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -73,7 +74,9 @@ def test_a_node_that_was_started_again_is_hit_again(scene: Scene) -> None:
         service.kill()
         service.start()
         scene.wait_ready(["cache-3"], 60)
-        assert struck.fault.measure(scene.look(), struck.mark).bites
+        end = time.monotonic() + 10
+        while not (effect := struck.fault.measure(scene.look(), struck.mark)).bites:
+            assert time.monotonic() < end, effect
     finally:
         heal(scene)
     assert not struck.fault.measure(scene.look(), struck.mark).bites

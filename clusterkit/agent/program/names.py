@@ -142,12 +142,12 @@ def said_by(rules: Sequence[Rule], message: bytes, ask: Callable[[bytes], bytes 
 class NameServer:
     """Serves on free loopback ports of the network namespace in which it is made; all its threads stay there.
 
-    `resolvers` are asked in turn for what no rule hits. `rules` may be set at any time.
+    `resolvers` are asked in turn for what no rule hits. Both may be set at any time.
     """
 
-    def __init__(self, resolvers: Sequence[str]) -> None:
+    def __init__(self) -> None:
         self.rules: tuple[Rule, ...] = ()
-        self._resolvers = tuple(resolvers)
+        self.resolvers: tuple[str, ...] = ()
         self._datagrams = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._datagrams.bind(("127.0.0.1", 0))
         self._connections = socket.create_server(("127.0.0.1", 0), backlog=64)
@@ -193,7 +193,7 @@ class NameServer:
                     connection.sendall(struct.pack(">H", len(said)) + said)
 
     def _ask(self, message: bytes) -> bytes | None:
-        for address in self._resolvers:
+        for address in self.resolvers:
             with contextlib.suppress(OSError), marked(socket.SOCK_DGRAM) as made:
                 made.settimeout(_ASK_SECONDS)
                 made.connect((address, PORT))
@@ -202,7 +202,7 @@ class NameServer:
         return None
 
     def _ask_by_tcp(self, message: bytes) -> bytes | None:
-        for address in self._resolvers:
+        for address in self.resolvers:
             with contextlib.suppress(OSError), marked(socket.SOCK_STREAM) as made:
                 made.settimeout(_ASK_SECONDS)
                 made.connect((address, PORT))

@@ -24,15 +24,6 @@ from ..kind import Kind, Refused
 from ..names import NameServer, Rule
 
 _TABLE = "clusterkit_dns"
-_MADE = f"""
-add table ip {_TABLE}
-add set ip {_TABLE} resolvers {{ type ipv4_addr; flags timeout; }}
-add chain ip {_TABLE} output {{ type nat hook output priority -150; policy accept; }}
-flush chain ip {_TABLE} output
-add rule ip {_TABLE} output meta mark {names.MARK} return
-add rule ip {_TABLE} output ip daddr @resolvers udp dport {names.PORT} redirect to :{{udp}}
-add rule ip {_TABLE} output ip daddr @resolvers tcp dport {names.PORT} redirect to :{{tcp}}
-"""
 _GONE = f"add table ip {_TABLE}\ndelete table ip {_TABLE}"
 _EXPIRES = "3s"
 _LONGEST = 65535
@@ -43,7 +34,6 @@ class _Place:
     """Where a server stands: `network` is the inode of the namespace, another one after each start of the node."""
 
     network: int
-    resolvers: list[str]
     server: NameServer
 
 
@@ -62,7 +52,7 @@ class Dns(Kind):
     def trial(self) -> str:
         """In the agent's own network namespace, with nobody redirected."""
         try:
-            nft.run(_MADE.format(udp=9, tcp=9))
+            nft.run(_table(9, 9))
         finally:
             nft.run(_GONE)
         return ""
@@ -123,15 +113,20 @@ class Dns(Kind):
         if place is None or place.network != _network(pid):
             if place is not None:
                 self._end(identity, None)
-            resolvers = _resolvers(pid)
-            server = nodes.in_network(pid, lambda: NameServer(resolvers))
-            place = self._places[identity] = _Place(_network(pid), resolvers, server)
-            nft.run_in(pid, _MADE.format(udp=server.udp_port, tcp=server.tcp_port))
+            server = nodes.in_network(pid, NameServer)
+            place = self._places[identity] = _Place(_network(pid), server)
+            try:
+                nft.run_in(pid, _table(server.udp_port, server.tcp_port))
+            except BaseException:
+                self._end(identity, None)
+                raise
         place.server.rules = rules
-        elements = ", ".join(place.resolvers)
-        timed = ", ".join(f"{address} timeout {_EXPIRES}" for address in place.resolvers)
-        add = f"add element ip {_TABLE} resolvers {{ {timed} }}\n"
-        nft.run_in(pid, f"{add}delete element ip {_TABLE} resolvers {{ {elements} }}\n{add}")
+        place.server.resolvers = tuple(_resolvers(pid))  # a node that is being started gets its own file a moment later
+        if place.server.resolvers:
+            elements = ", ".join(place.server.resolvers)
+            timed = ", ".join(f"{address} timeout {_EXPIRES}" for address in place.server.resolvers)
+            add = f"add element ip {_TABLE} resolvers {{ {timed} }}\n"
+            nft.run_in(pid, f"{add}delete element ip {_TABLE} resolvers {{ {elements} }}\n{add}")
 
     def _end(self, identity: str, pid: int | None) -> None:
         """Rules before the server: nobody is sent to where nobody listens."""
@@ -140,6 +135,18 @@ class Dns(Kind):
         place = self._places.pop(identity, None)
         if place is not None:
             place.server.close()
+
+
+def _table(udp_port: int, tcp_port: int) -> str:
+    return f"""
+add table ip {_TABLE}
+add set ip {_TABLE} resolvers {{ type ipv4_addr; flags timeout; }}
+add chain ip {_TABLE} output {{ type nat hook output priority -150; policy accept; }}
+flush chain ip {_TABLE} output
+add rule ip {_TABLE} output meta mark {names.MARK} return
+add rule ip {_TABLE} output ip daddr @resolvers udp dport {names.PORT} redirect to :{udp_port}
+add rule ip {_TABLE} output ip daddr @resolvers tcp dport {names.PORT} redirect to :{tcp_port}
+"""
 
 
 def _resolvers(pid: int) -> list[str]:
