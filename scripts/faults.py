@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import os
 import platform
-import re
 import secrets
 import subprocess
 import sys
@@ -17,14 +16,15 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 from random import Random
 
-from clusterkit.chaos.base import EVERYONE, Fault, PortSpec, Scene, Target
+from clusterkit.chaos.base import Fault, PortSpec, Scene, Target
 from clusterkit.chaos.faults.clock import ClockDrift, ClockJump
 from clusterkit.chaos.faults.partition import Cut, Isolate, Partition
+from clusterkit.chaos.fields import typed
 from clusterkit.chaos.registry import shipped_faults
 from clusterkit.chaos.scene import open_scene
 from clusterkit.chaos.strike import heal, strike
@@ -122,7 +122,7 @@ def running_cluster() -> Iterator[Scene]:
 
 def tried(fault: Fault, scene: Scene) -> Row:
     """Not made, made, healed; the nodes are healthy again afterwards."""
-    print(f"{time.strftime('%H:%M:%S')} {command(fault)}", file=sys.stderr, flush=True)
+    print(f"{time.strftime('%H:%M:%S')} {typed(fault)}", file=sys.stderr, flush=True)
     now = replace(scene.look(), random=Random(7))
     try:
         before = strike(fault, now, LEASE_SECONDS, pretend=True).effect
@@ -149,28 +149,6 @@ def tried(fault: Fault, scene: Scene) -> Row:
     )
 
 
-def command(fault: Fault) -> str:
-    """As one types it."""
-    words = ["clusterkit", "chaos", fault.name]
-    words += [quoted(getattr(fault, name)) for name in fault.arguments]
-    for field in fields(fault):
-        value = getattr(fault, field.name)
-        if field.name in fault.arguments or value in (field.default, None, (), EVERYONE):
-            continue
-        option = f"--{field.name.replace('_', '-')}"
-        if isinstance(value, bool):
-            words.append(option)
-        else:
-            for one in value if isinstance(value, tuple) else (value,):
-                words += [option, quoted(one)]
-    return " ".join(words)
-
-
-def quoted(value: object) -> str:
-    text = str(value)
-    return f'"{text}"' if re.search(r"\s", text) else text
-
-
 def report(rows: Sequence[Row], untried: Sequence[str]) -> str:
     families: dict[str, list[Row]] = {}
     for row in rows:
@@ -179,7 +157,7 @@ def report(rows: Sequence[Row], untried: Sequence[str]) -> str:
     for family, of in families.items():
         parts += [f"## {family}", "", "| command | before | in force | healed | beside it |", "|---|---|---|---|---|"]
         parts += [
-            f"| `{command(row.fault)}` | {row.before} | {row.during} | {row.after} | {row.beside} |"
+            f"| `clusterkit chaos {typed(row.fault)}` | {row.before} | {row.during} | {row.after} | {row.beside} |"
             + (f" **{row.trouble}**" if row.trouble else "")
             for row in of
         ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 
 from clusterkit.agent.client import Mark
@@ -24,14 +24,24 @@ class Struck:
     effect: Effect
 
 
-def strike(fault: Fault, scene: Scene, lease_s: float | None, *, pretend: bool = False) -> Struck:
+def strike(
+    fault: Fault,
+    scene: Scene,
+    lease_s: float | None,
+    *,
+    pretend: bool = False,
+    made: Callable[[Fault, Mark], None] | None = None,
+) -> Struck:
     """Aims a fault at what its words mean now, makes it for `lease_s` seconds (None: for ever), and measures it.
 
-    `pretend` makes nothing: what is measured is how things are without it. One that cannot be measured is healed again.
+    `pretend` makes nothing: what is measured is how things are without it. `made` is told before it is measured. One
+    that cannot be measured is healed again.
     Raises: UsageError for what cannot be done here, with nothing touched.
     """
     mark = fault.inject(scene, aim(fault, scene), lease_s, pretend=pretend)
     try:
+        if made is not None:
+            made(fault, mark)
         effect = fault.measure(scene, mark)
     except BaseException:
         if not pretend:
