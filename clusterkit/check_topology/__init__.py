@@ -28,7 +28,7 @@ from clusterkit.model.select import RESERVED
 from clusterkit.model.topology import DEFAULT_ZONES, Key, Raw, Topology
 from clusterkit.model.words import did_you_mean, listed, shown
 
-__all__ = ["DEFAULT_FILES", "find_file", "read_topology"]
+__all__ = ["DEFAULT_FILES", "find_file", "read_scenario", "read_topology"]
 
 DEFAULT_FILES = ("clusterkit.yml", "clusterkit.yaml")
 _LATER_PROVIDERS = ("vagrant", "ssh")
@@ -84,6 +84,7 @@ def check(document: Document, path: Path, registry: Registry | None = None) -> t
     check_ports(findings, found)
     check_fit(findings, found)
     must_be_tried = check_templates(findings, found)
+    scenarios, links = _chaos(findings, top, found)
     if findings.problems:
         raise TopologyError(findings.sorted())
     topology = Topology(
@@ -91,8 +92,8 @@ def check(document: Document, path: Path, registry: Registry | None = None) -> t
         components={name: one.spec for name, one in found.items() if one.spec is not None},
         zones=zones,
         logging=_raw(top, "logging"),
-        chaos=_raw(top, "chaos"),
-        links=_raw(top, "links"),
+        scenarios=scenarios,
+        links=links,
         plugins=plugins,
         file=path,
         positions=findings.positions,
@@ -102,6 +103,34 @@ def check(document: Document, path: Path, registry: Registry | None = None) -> t
         if findings.problems:
             raise TopologyError(findings.sorted())
     return topology, registry
+
+
+def _chaos(
+    findings: Findings, top: Mapping[str, Any], found: Mapping[str, Found]
+) -> tuple[Mapping[str, Any], tuple[Any, ...]]:
+    """`chaos:` and `links:`, read only where every component could be: their words name components."""
+    if (top.get("chaos") is None and top.get("links") is None) or findings.problems:
+        return {}, ()
+    from clusterkit.check_topology.chaos import Ground, read_chaos, read_links
+
+    ground = Ground({name: one.spec for name, one in found.items() if one.spec is not None})
+    scenarios = read_chaos(findings, top["chaos"], ground) if top.get("chaos") is not None else {}
+    return scenarios, read_links(findings, top["links"], ground) if top.get("links") is not None else ()
+
+
+def read_scenario(file: Path, topology: Topology, environ: Mapping[str, str]) -> Any:
+    """A scenario of a file of its own, checked against a topology: a chaos.scenario.Scenario, called as the file is.
+
+    Raises: UsageError, TopologyError.
+    """
+    from clusterkit.check_topology.chaos import Ground
+    from clusterkit.check_topology.chaos import read_scenario as read
+
+    findings = Findings(load(file, environ, name=str(file)))
+    scenario = read(findings, (), file.stem, findings.value, Ground(topology.components))
+    if findings.problems:
+        raise TopologyError(findings.sorted())
+    return scenario
 
 
 def _raw(top: Mapping[str, Any], word: str) -> Raw | None:

@@ -27,6 +27,7 @@ class Findings:
 
     def __init__(self, document: Document) -> None:
         self.file = document.file
+        self.value = document.value
         self.problems: list[Problem] = list(document.problems)
         self.positions: dict[Key, Where] = dict(document.positions)
         self.keys: dict[Key, Where] = dict(document.keys)
@@ -140,9 +141,13 @@ def _examples(example: str) -> str:
     return f"{example} or {example[:-1]}ms" if re.fullmatch(r"[0-9]+s", example) else example
 
 
+_ABOVE = {("components",): 2, ("defaults",): 1, ("chaos", "scenarios"): 5, ("faults",): 2, ("links",): 2}
+"""Where a value is named from: what begins so is called by the parts after these."""
+
+
 def label(key: Key) -> str:
-    """How a value is called in a message: its path below the component, defaults or top ("health.http.port")."""
-    start = 2 if key[:1] == ("components",) and len(key) > 1 else 1 if key[:1] == ("defaults",) and len(key) > 1 else 0
-    if start == 2 == len(key):
+    """How a value is called in a message: its path below the component, fault, link, defaults or top."""
+    if len(key) == 2 and key[0] == "components":
         return f'component "{key[1]}"'
+    start = next((deep for above, deep in _ABOVE.items() if key[: len(above)] == above and len(key) > deep), 0)
     return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in key[start:]).lstrip(".")

@@ -11,7 +11,6 @@ import click
 
 from clusterkit.cli.options import file_option, format_option
 from clusterkit.errors import EXIT_OK, EXIT_USAGE, Problem, TopologyError
-from clusterkit.model.words import listed
 
 if TYPE_CHECKING:
     from clusterkit.model.topology import Topology
@@ -39,10 +38,8 @@ def command(file: Path | None, output: str) -> int:
             raise
         click.echo(json.dumps({"file": _named(found), "valid": False, "problems": [*map(_problem, error.problems)]}))
         return EXIT_USAGE
-    unheeded = [word for word in ("logging", "chaos", "links") if getattr(topology, word) is not None]
-    if unheeded:
-        verb = "is" if len(unheeded) == 1 else "are"
-        click.echo(f"note: {listed(unheeded)} {verb} read, but not acted on yet", err=True)
+    if topology.logging is not None:
+        click.echo("note: logging is read, but not acted on yet", err=True)
     if output == "json":
         click.echo(json.dumps({"file": _named(found), "valid": True, **_summary(topology)}))
     else:

@@ -76,15 +76,18 @@ class ComponentSpec:
 
 @dataclass(frozen=True)
 class Topology:
-    """A whole cluster as asked for. Equal topologies render to byte-equal text, wherever they were written."""
+    """A whole cluster as asked for. Equal topologies render to byte-equal text, wherever they were written.
+
+    `scenarios` (name -> chaos.scenario.Scenario) and `links` (chaos.links.LinkSpec) are what `chaos:` and `links:` say.
+    """
 
     name: str
     components: Mapping[str, ComponentSpec]
     zones: tuple[str, ...] = DEFAULT_ZONES
     provider: str = "docker"
     logging: Raw | None = None
-    chaos: Raw | None = None
-    links: Raw | None = None
+    scenarios: Mapping[str, Any] = field(default_factory=dict)
+    links: tuple[Any, ...] = ()
     plugins: tuple[str, ...] = ()
     file: Path = field(default=Path("clusterkit.yml"), compare=False)
     positions: Mapping[Key, Where] = field(default_factory=dict, compare=False, repr=False)

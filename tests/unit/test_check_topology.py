@@ -203,10 +203,10 @@ def test_numbers_keep_their_text_where_text_is_wanted(folder: Path, registry: Re
 
 
 def test_parts_of_other_packages_are_kept_raw(folder: Path, registry: Registry) -> None:
-    topology = read(folder, "components: {store: }\nchaos: {scenarios: [1]}\nlinks:\nx-mine: [anything]", registry)
-    assert topology.chaos is not None
-    assert topology.chaos.value == {"scenarios": [1]}
-    assert topology.links is None
+    topology = read(folder, "components: {store: }\nlogging: {ship: [1]}\nlinks:\nx-mine: [anything]", registry)
+    assert topology.logging is not None
+    assert topology.logging.value == {"ship": [1]}
+    assert topology.links == ()
 
 
 def test_equal_topologies_are_equal_wherever_they_stand(tmp_path: Path, registry: Registry) -> None:
