@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import threading
@@ -29,8 +30,9 @@ def processes(container: str) -> list[int]:
     if container in _known:
         folder = cgroup(container, "pids")
         if folder is not None and folder.is_dir():
-            listed = (int(pid) for file in folder.rglob("cgroup.procs") for pid in file.read_text().split())
-            return sorted(pid for pid in listed if not _is_dead(pid))
+            with contextlib.suppress(OSError):  # it ended while we looked
+                listed = [int(pid) for file in folder.rglob("cgroup.procs") for pid in file.read_text().split()]
+                return sorted(pid for pid in listed if not _is_dead(pid))
     return _searched(container)
 
 
