@@ -66,7 +66,7 @@ def host_state(*, with_ours: bool = True) -> dict[str, str]:
 
 def passes_its_trial(scene: Scene, fault: Fault, *, lease_s: float = 60) -> Struck:
     """What every fault has to show: it does not bite when it is not made; made, it bites and leaves others alone;
-    healed, it does not bite any more, and the host is as it was.
+    healed, it does not bite any more, and the host is as it was. One that does not last has nothing to be healed.
     """
     before = host_state()
     unmade = strike(fault, scene, lease_s, pretend=True)
@@ -76,9 +76,9 @@ def passes_its_trial(scene: Scene, fault: Fault, *, lease_s: float = 60) -> Stru
     assert struck.effect.beside_is_well, f"{struck.mark.words}: {struck.effect}"
     if fault.is_lasting:
         assert struck.mark.id in marks_of(scene)
-    heal(scene)
-    after = eventually_whole(fault, scene.look(), struck.mark)
-    assert not after.effect.bites, f"{struck.mark.words}, healed: {after.effect}"
+        heal(scene)
+        after = eventually_whole(fault, scene.look(), struck.mark)
+        assert not after.effect.bites, f"{struck.mark.words}, healed: {after.effect}"
     assert marks_of(scene) == {}
     assert host_state() == before
     return struck
