@@ -151,7 +151,7 @@ class _Restarting(_Ending):
 
     def measure(self, scene: Scene, mark: Mark) -> Effect:
         before = _lives(mark)
-        now = _ask(scene, mark, until="another", wait_s=_END_SECONDS)
+        now = _ask(scene, mark, until="another")
         anew = [name for name, life in before.items() if now.get(name) not in (None, life)]
         return _effect(scene, mark, f"{len(before)} started anew", anew, "started anew")
 
@@ -282,7 +282,7 @@ def beside(scene: Scene, nodes: Iterable[NodeRecord]) -> list[dict[str, str]]:
 def down_effect(scene: Scene, mark: Mark) -> Effect:
     """Whether the services that ran when a fault was made have ended, and none runs in their place."""
     before = _lives(mark)
-    now = _ask(scene, mark, until="gone", wait_s=_END_SECONDS)
+    now = _ask(scene, mark, until="gone")
     ended = [name for name in before if now.get(name) is None]
     survived = [name for name, life in before.items() if now.get(name) == life]
     effect = _effect(scene, mark, f"{len(before)} down", ended, "down")
@@ -329,8 +329,13 @@ def _effect(scene: Scene, mark: Mark, asked: str, done: Sequence[str], word: str
     )
 
 
-def _ask(scene: Scene, mark: Mark, until: str, wait_s: float) -> Mapping[str, list[int] | None]:
-    """The services of the nodes as they are now, also where a node was made anew."""
+def _ask(scene: Scene, mark: Mark, until: str) -> Mapping[str, list[int] | None]:
+    """The services of the nodes as they are now, also where a node was made anew.
+
+    They are given time to end where the fault has just been made: a mark that was asked for later, or of one that was
+    not made, took no time.
+    """
+    wait_s = _END_SECONDS if mark.made_in_s > 0 else 0.0
     nodes = [
         spot(scene.nodes[node["name"]]) if node["name"] in scene.nodes else node
         for node in mark.args["nodes"]

@@ -364,7 +364,7 @@ def strain(args: Mapping[str, Any]) -> list[float | None]:
     then = [_strain(folder) for folder in folders]
     ticks = os.sysconf("SC_CLK_TCK")
     return [
-        None if folder is None else sum(now - first.get(pid, now) for pid, now in last.items()) / ticks / wait
+        None if folder is None else sum(now - first.get(pid, 0) for pid, now in last.items()) / ticks / wait
         for folder, first, last in zip(folders, begun, then, strict=True)
     ]
 
