@@ -21,7 +21,9 @@ from threading import Event
 from typing import Literal, TypeVar
 
 from clusterkit import locks
+from clusterkit.chaos.links import settle
 from clusterkit.chaos.scene import open_agent
+from clusterkit.chaos.strike import LINKS
 from clusterkit.clock import SYSTEM, Deadline
 from clusterkit.components.base import Running
 from clusterkit.components.registry import Registry
@@ -68,10 +70,14 @@ class Change:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What an `up` did to the nodes it looked at. No changes: they already were as the topology says."""
+    """What an `up` did to the nodes it looked at, and how many of the topology's links it changed.
+
+    No changes: all was already as the topology says.
+    """
 
     nodes: int
     changes: tuple[Change, ...]
+    links: int = 0
 
 
 @dataclass(frozen=True)
@@ -110,9 +116,23 @@ def up(
         try:
             return _converge(site, topology, registry, record, only, wait_timeout)
         except BaseException as error:
+            if isinstance(error, NotReady):
+                _name_faults(site, topology.name, error)
             if not retain and (record is None or not record.nodes):
                 _undo(site, topology.name, error, keep_data=record is not None)
             raise
+
+
+def _name_faults(site: Site, cluster: str, error: NotReady) -> None:
+    """Says what is broken on purpose: it may be why nodes are not healthy."""
+    agent = DockerAgent(site.provider.client)
+    if not agent.exists():
+        return
+    with open_agent(site.provider, site.journal) as conversation:
+        broken = [mark for mark in conversation.marks(cluster) if mark.owner != LINKS]
+    if broken:
+        words = "; ".join(f"{mark.id}: {mark.words}" for mark in broken)
+        error.add_note(f"  broken on purpose now: {words} (clusterkit chaos heal puts it back)")
 
 
 def _converge(
@@ -140,7 +160,30 @@ def _converge(
     changes = differences(record, rendered, orphans=not only)
     _refuse_new_members(wanted, record, changes)
     _apply(site, wanted, record, rendered, changes, wait_timeout)
-    return Outcome(len(rendered), changes)
+    return Outcome(len(rendered), changes, _settle_links(site, topology))
+
+
+def _settle_links(site: Site, topology: Topology) -> int:
+    """Makes the impairments in force those of `links:`, when all is healthy: gives how many were changed.
+
+    They are by address, so that a restart or a recreated node changes nothing. Where there are none, and no agent that
+    might have some, nobody is asked.
+    """
+    agent = DockerAgent(site.provider.client)
+    if not topology.links and not agent.exists():
+        return 0
+    record = site.provider.find(topology.name)
+    assert record is not None  # it has just become healthy
+    with open_agent(site.provider, site.journal) as conversation:
+        made, undone = settle(conversation, record, topology.links)
+        for mark in conversation.marks(topology.name):
+            if mark.is_overdue:  # its nodes run again: that was what it waited for
+                conversation.heal(mark.id)
+    for mark in undone:
+        site.journal.say(f"no longer in force: {mark.words}")
+    for mark in made:
+        site.journal.say(f"in force: {mark.words}")
+    return len(made) + len(undone)
 
 
 def differences(

@@ -199,6 +199,11 @@ HOST = {"name": "this machine", "address": "", "id": ""}
 """The host itself, as an end of a measurement."""
 
 
+def other_marks(scene: Scene, mark: Mark) -> tuple[Mark, ...]:
+    """The other faults in force in this cluster, of whatever kind: what they touch is no measure of this one."""
+    return tuple(other for other in scene.agent.marks(scene.cluster) if other.id != mark.id)
+
+
 def names(nodes: Sequence[NodeRecord]) -> str:
     """For people: "cache-1, cache-2"; of many, the first and how many."""
     words = [node.name for node in nodes]

@@ -11,6 +11,8 @@ from clusterkit.chaos.base import Effect, Fault, Scene
 from clusterkit.chaos.registry import find_fault
 from clusterkit.errors import ClusterkitError, UsageError
 
+_TRIES = 4
+
 LINKS = "links"
 """Who owns the lasting impairments of a topology: they are no faults, and stay when faults are healed."""
 
@@ -42,12 +44,22 @@ def strike(
     try:
         if made is not None:
             made(fault, mark)
-        effect = fault.measure(scene, mark)
+        effect = _measured(fault, scene, mark)
     except BaseException:
         if not pretend:
             fault.heal(scene, mark)
         raise
     return Struck(fault, mark, effect)
+
+
+def _measured(fault: Fault, scene: Scene, mark: Mark) -> Effect:
+    """A fault that comes or goes while we measure beside another one spoils that: it is measured again."""
+    for _ in range(_TRIES):
+        before = {other.id for other in scene.agent.marks(scene.cluster)}
+        effect = fault.measure(scene, mark)
+        if effect.beside_is_well or before == {other.id for other in scene.agent.marks(scene.cluster)}:
+            break
+    return effect
 
 
 def heal(scene: Scene, ids: Collection[str] = (), *, links: bool = False) -> tuple[Mark, ...]:

@@ -37,8 +37,10 @@ def command(file: Path | None, components: tuple[str, ...], wait_timeout: Durati
         wait_timeout=wait_timeout.seconds if wait_timeout else None,
         retain=retain,
     )
+    links = f", {count(outcome.links, 'link')} changed" if outcome.links else ""
     if not outcome.changes:
-        click.echo(f"{opened.name}: nothing to do, {count(outcome.nodes, 'node')} healthy")
+        nothing = "" if links else "nothing to do, "
+        click.echo(f"{opened.name}: {nothing}{count(outcome.nodes, 'node')} healthy{links}")
         return
     for change in outcome.changes:
         if change.action != "create":
@@ -51,4 +53,6 @@ def command(file: Path | None, components: tuple[str, ...], wait_timeout: Durati
         "remove": "removed",
     }
     counts = {word: sum(change.action == action for change in outcome.changes) for action, word in told.items()}
-    click.echo(f"{opened.name}: healthy, " + ", ".join(f"{count} {word}" for word, count in counts.items() if count))
+    click.echo(
+        f"{opened.name}: healthy, " + ", ".join(f"{count} {word}" for word, count in counts.items() if count) + links
+    )

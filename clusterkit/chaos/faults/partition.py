@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -20,6 +20,7 @@ from clusterkit.chaos.base import (
     Scene,
     Target,
     names,
+    other_marks,
     spot,
 )
 from clusterkit.chaos.grudge import Ways
@@ -52,9 +53,9 @@ class _Cutting(Fault):
         cut = [(one, other) for one, other in mark.args["ways"]]
         nodes = {name: scene.nodes[name] for way in cut for name in way if name in scene.nodes}
         cut = [way for way in cut if way[0] in nodes and way[1] in nodes]
-        beside = _beside(scene, cut, nodes)
+        beside = _beside(scene, mark, cut, nodes)
         if mark.args["ports"]:
-            return _by_ports(scene, mark.args["ports"], cut, beside)
+            return _by_ports(scene, mark, cut, beside)
         pairs = [[spot(nodes[one]), spot(nodes[other])] for one, other in cut]
         found = scene.agent.call("datagrams", pairs=[*pairs, *beside], count=3, interval_ms=15, wait_s=0.06)
         lost = [one["received"] == 0 for one in found[: len(cut)] if not one["trouble"]]
@@ -199,25 +200,31 @@ def _refuse_shared_addresses(scene: Scene, ways: Ways, ports: Sequence[PortSpec]
         owner[address] = name
 
 
-def _beside(scene: Scene, cut: Sequence[tuple[str, str]], nodes: dict[str, NodeRecord]) -> list[list[dict[str, str]]]:
-    """Ways that must be whole: between nodes that the cut touches, else from this machine to them."""
-    ways = set(cut)
-    everyone = sorted({*nodes, *scene.nodes})
+def _beside(
+    scene: Scene, mark: Mark, cut: Sequence[tuple[str, str]], nodes: Mapping[str, NodeRecord]
+) -> list[list[dict[str, str]]]:
+    """Ways that must be whole: between nodes that the cut touches, else from this machine to them.
+
+    What another fault cuts or touches is left out.
+    """
+    others = other_marks(scene, mark)
+    ways = {*cut, *((one, other) for by in others if by.kind == mark.kind for one, other in by.args["ways"])}
+    touched = {name for by in others if by.kind != mark.kind for name in by.nodes}
+    near = [name for name in sorted(nodes) if name not in touched]
     whole = [
         [spot(scene.nodes[one]), spot(scene.nodes[other])]
-        for one in sorted(nodes)
-        for other in everyone
-        if one != other and (one, other) not in ways
+        for one in near
+        for other in sorted(scene.nodes)
+        if one != other and (one, other) not in ways and other not in touched
     ]
-    return whole[:_BESIDE] or [[HOST, spot(node)] for node in list(nodes.values())[:_BESIDE]]
+    return whole[:_BESIDE] or [[HOST, spot(nodes[name])] for name in near[:_BESIDE]]
 
 
-def _by_ports(
-    scene: Scene, ports: Sequence[str], cut: Sequence[tuple[str, str]], beside: list[list[dict[str, str]]]
-) -> Effect:
+def _by_ports(scene: Scene, mark: Mark, cut: Sequence[tuple[str, str]], beside: list[list[dict[str, str]]]) -> Effect:
     """TCP by connections, UDP by datagrams to the port itself; all other traffic of the same ways must be whole."""
+    ports = [PortSpec.parse(port) for port in mark.args["ports"]]
     lost: list[bool] = []
-    for port in map(PortSpec.parse, ports):
+    for port in ports:
         pairs = [[spot(scene.nodes[one]), spot(scene.nodes[other]), port.number] for one, other in cut]
         if port.protocol == "tcp":
             found = scene.agent.call("connections", pairs=pairs, wait_s=0.25)
@@ -225,7 +232,7 @@ def _by_ports(
         else:
             found = scene.agent.call("datagrams", pairs=pairs, count=3, interval_ms=15, wait_s=0.06)
             lost += [one["received"] == 0 for one in found if not one["trouble"]]
-    free = [[spot(scene.nodes[one]), spot(scene.nodes[other])] for one, other in cut[:_BESIDE]]
+    free = [] if other_marks(scene, mark) else [[spot(scene.nodes[name]) for name in way] for way in cut[:_BESIDE]]
     found = scene.agent.call("datagrams", pairs=[*free, *beside], count=3, interval_ms=5, wait_s=0.06)
     return _effect(lost, len(cut) * len(ports), [one["received"] == one["sent"] for one in found if not one["trouble"]])
 
@@ -237,7 +244,7 @@ def _effect(lost: Sequence[bool], asked: int, well: Sequence[bool]) -> Effect:
         seen=f"{sum(lost)} of {len(lost)} cut"
         + (f" ({asked - len(lost)} could not be tried)" if len(lost) < asked else ""),
         bites=bool(lost) and all(lost),
-        beside=f"{sum(well)} of {len(well)} other ways whole",
+        beside=f"{sum(well)} of {len(well)} other ways whole" if well else "",
         beside_is_well=all(well),
         numbers={"ways_cut": sum(lost), "ways_tried": len(lost), "other_ways_whole": sum(well)},
     )
