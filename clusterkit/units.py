@@ -53,7 +53,7 @@ class _Quantity:
         if exact:
             return max(exact, key=lambda item: item[0])[1]
         unit, size = min(self.units.items(), key=lambda item: item[1])
-        return f"{self.amount / size:.0f}{unit}"
+        return f"{self.amount / size:.3f}".rstrip("0").rstrip(".") + unit
 
     @classmethod
     def __get_pydantic_core_schema__(cls, _source: Any, _handler: Any) -> Any:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clusterkit.units import Duration, Rate, Size
+from clusterkit.units import Duration, Percent, Rate, Size
 
 
 @pytest.mark.parametrize(
@@ -44,3 +44,8 @@ def test_a_duration_prints_as_it_is_read(milliseconds: int) -> None:
 @given(st.integers(0, 2**40))
 def test_a_size_prints_as_it_is_read(number: int) -> None:
     assert Size.parse(str(Size(number))).bytes == number
+
+
+@pytest.mark.parametrize("text", ["0.01%", "0.5%", "0%", "1%", "12.5%", "100%"])
+def test_a_share_prints_as_it_is_read(text: str) -> None:
+    assert str(Percent.parse(text)) == text
