@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from email.utils import parsedate_to_datetime
 
 import pytest
@@ -13,6 +15,8 @@ from clusterkit.chaos.base import Fault, Scene
 from clusterkit.chaos.faults.clock import ClockDrift, ClockJump
 from clusterkit.chaos.strike import heal, strike
 from clusterkit.errors import UsageError
+from clusterkit.providers.docker import DockerProvider
+from clusterkit.providers.docker_agent import NAME
 from clusterkit.units import Duration, Percent
 from tests.integration.chaos import at, eventually_whole, marks_of, passes_its_trial, scene_of
 from tests.integration.conftest import Folder
@@ -97,6 +101,15 @@ def test_the_agent_ends_it_by_itself(scene: Scene) -> None:
     assert redis_offset(scene, "cache-2") == pytest.approx(0, abs=5)
 
 
+def test_an_agent_that_was_killed_keeps_it_up_and_heals_it(scene: Scene) -> None:
+    struck = strike(ClockJump(by=HOUR, target=at("cache-2")), scene, 60)
+    pid = DockerProvider().client.inspect_container(NAME)["State"]["Pid"]
+    os.kill(pid, signal.SIGKILL)
+    assert eventually(lambda: struck.fault.measure(scene, struck.mark).bites)
+    heal(scene)
+    assert not struck.fault.measure(scene, struck.mark).bites
+
+
 def test_a_node_that_does_not_run_has_no_clock(scene: Scene) -> None:
     service = scene.service(scene.nodes["cache-3"])
     service.kill()
@@ -126,3 +139,12 @@ def etcd_offset(scene: Scene, node: str) -> float:
 def inside(scene: Scene, node: str, *argv: str) -> str:
     command = ["docker", "exec", scene.nodes[node].runtime_id, *argv]
     return subprocess.run(command, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True).stdout
+
+
+def eventually(is_so: Callable[[], bool], seconds: float = 15) -> bool:
+    end = time.monotonic() + seconds
+    while not is_so():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.1)
+    return True

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -12,6 +14,8 @@ from clusterkit.chaos.base import Fault, Scene
 from clusterkit.chaos.faults.dns import DnsNxdomain, DnsServfail, DnsSilent, DnsSlow, DnsWrong
 from clusterkit.chaos.strike import heal, strike
 from clusterkit.errors import UsageError
+from clusterkit.providers.docker import DockerProvider
+from clusterkit.providers.docker_agent import NAME
 from clusterkit.units import Duration
 from tests.integration.chaos import at, eventually_whole, marks_of, passes_its_trial, scene_of
 from tests.integration.conftest import Folder
@@ -74,9 +78,7 @@ def test_a_node_that_was_started_again_is_hit_again(scene: Scene) -> None:
         service.kill()
         service.start()
         scene.wait_ready(["cache-3"], 60)
-        end = time.monotonic() + 10
-        while not (effect := struck.fault.measure(scene.look(), struck.mark)).bites:
-            assert time.monotonic() < end, effect
+        assert eventually(lambda: struck.fault.measure(scene.look(), struck.mark).bites)
     finally:
         heal(scene)
     assert not struck.fault.measure(scene.look(), struck.mark).bites
@@ -89,6 +91,15 @@ def test_the_agent_ends_it_by_itself(scene: Scene) -> None:
     assert not eventually_whole(struck.fault, scene, struck.mark).effect.bites
     assert marks_of(scene) == {}
     assert rules(scene, "cache-2") == before
+
+
+def test_an_agent_that_was_killed_keeps_it_up_and_heals_it(scene: Scene) -> None:
+    struck = strike(DnsServfail(target=at("cache-2")), scene, 60)
+    pid = DockerProvider().client.inspect_container(NAME)["State"]["Pid"]
+    os.kill(pid, signal.SIGKILL)
+    assert eventually(lambda: struck.fault.measure(scene, struck.mark).bites)
+    heal(scene)
+    assert not struck.fault.measure(scene, struck.mark).bites
 
 
 def test_a_node_that_does_not_run_asks_nobody(scene: Scene) -> None:
@@ -117,3 +128,12 @@ def rules(scene: Scene, node: str) -> str:
 
 def _out(*argv: str) -> str:
     return subprocess.run(argv, check=True, capture_output=True, text=True).stdout
+
+
+def eventually(is_so: Callable[[], bool], seconds: float = 15) -> bool:
+    end = time.monotonic() + seconds
+    while not is_so():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.1)
+    return True
