@@ -108,8 +108,8 @@ class Agent:
         }
         return _mark(self._ask({"do": "inject", "entry": entry, "lease_s": lease_s, "pretend": pretend}))
 
-    def renew(self, ids: Sequence[str], lease_s: float) -> tuple[str, ...]:
-        """Puts the end of faults off; gives those still in force."""
+    def renew(self, ids: Sequence[str], lease_s: float | None) -> tuple[str, ...]:
+        """Puts the end of faults off (None: until somebody heals them); gives those still in force."""
         return tuple(self._ask({"do": "renew", "ids": list(ids), "lease_s": lease_s}))
 
     def heal(self, identity: str) -> bool:

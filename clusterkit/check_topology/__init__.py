@@ -23,31 +23,15 @@ from clusterkit.check_topology.references import (
 )
 from clusterkit.components.registry import Registry
 from clusterkit.errors import TopologyError, UsageError
+from clusterkit.model.files import DEFAULT_FILES, find_file
 from clusterkit.model.load import Document, load
 from clusterkit.model.select import RESERVED
 from clusterkit.model.topology import DEFAULT_ZONES, Key, Raw, Topology
-from clusterkit.model.words import did_you_mean, listed, shown
+from clusterkit.model.words import did_you_mean, shown
 
 __all__ = ["DEFAULT_FILES", "find_file", "read_scenario", "read_topology"]
 
-DEFAULT_FILES = ("clusterkit.yml", "clusterkit.yaml")
 _LATER_PROVIDERS = ("vagrant", "ssh")
-
-
-def find_file(file: Path | None, folder: Path) -> Path:
-    """The topology that is meant: `file`, else the default one of `folder`. Raises: UsageError for none or several."""
-    if file is not None:
-        return file
-    there = [folder / name for name in DEFAULT_FILES if (folder / name).exists()]
-    if len(there) > 1:
-        names = listed(path.name for path in there)
-        raise UsageError(f"there are several topologies in {folder}: {names}", mend="name one with -f, or remove one")
-    if not there:
-        raise UsageError(
-            f"there is no {DEFAULT_FILES[0]} in {folder}",
-            mend='name a topology with -f, or make one: echo "components: {etcd: {}}" > clusterkit.yml',
-        )
-    return there[0]
 
 
 def read_topology(

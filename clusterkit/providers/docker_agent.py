@@ -51,9 +51,11 @@ class DockerAgent:
                 return True
             return bool((self._client.volumes(filters=label) or {}).get("Volumes"))
 
-    def is_running(self, image: str) -> bool:
-        """Whether one of this version runs."""
-        return any(item["State"] == "running" for item in self._found() if item["Labels"][LABEL] == _version(image))
+    def is_running(self, image: str | None = None) -> bool:
+        """Whether one of this version runs; None: of any version. They all know the same orders."""
+        with engine_words("look for the agent"):
+            found = [item for item in self._found() if item["State"] == "running"]
+        return any(image is None or item["Labels"][LABEL] == _version(image) for item in found)
 
     def start(self, image: str) -> None:
         """Makes sure that an agent of this version runs; one of another version gives way, its ledger stays."""

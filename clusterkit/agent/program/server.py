@@ -166,13 +166,13 @@ class Server:
                 raise
             return {**entry.told(), "made_in_s": time.perf_counter() - begun}
 
-    def renew(self, ids: list[str], lease_s: float) -> list[str]:
+    def renew(self, ids: list[str], lease_s: float | None) -> list[str]:
         """Those of the ids that are still in force."""
         with self._lock:
             found = [self._entries[one] for one in ids if one in self._entries and not self._entries[one].is_overdue]
             for entry in found:
-                entry.until = now() + lease_s
-                self._ledger.write(entry, is_urgent=False)
+                entry.until = None if lease_s is None else now() + lease_s
+                self._ledger.write(entry, is_urgent=lease_s is None)
             return [entry.id for entry in found]
 
     def heal(self, identity: str) -> bool:

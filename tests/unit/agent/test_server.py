@@ -113,6 +113,16 @@ def test_renewing_puts_the_end_off(tmp_path: Path, seconds: list[float]) -> None
     assert asked == ["make spy-1", "keep spy-1"]
 
 
+def test_renewing_for_ever_takes_the_end_away(tmp_path: Path, seconds: list[float]) -> None:
+    agent, asked = _agent(tmp_path)
+    _inject(agent, 5)
+    assert agent.do({"do": "renew", "ids": ["spy-1"], "lease_s": None}) == {"ok": ["spy-1"]}
+    seconds[0] += 1000
+    agent._tick(agent.entries("spy")[0])
+    assert asked == ["make spy-1", "keep spy-1"]
+    assert agent.marks("shop")[0]["left_s"] is None
+
+
 def test_what_needs_the_engine_is_overdue_until_somebody_heals_it(tmp_path: Path, seconds: list[float]) -> None:
     agent, asked = _agent(tmp_path)
     _inject(agent, 5, engine=True)

@@ -23,7 +23,7 @@ class FakeAgent:
     marks_now: list[Mark] = field(default_factory=list)
     orders: list[tuple[Order, float | None]] = field(default_factory=list)
     healed: list[str] = field(default_factory=list)
-    renewed: list[tuple[tuple[str, ...], float]] = field(default_factory=list)
+    renewed: list[tuple[tuple[str, ...], float | None]] = field(default_factory=list)
     unhealable: set[str] = field(default_factory=set)
 
     def inject(self, order: Order, lease_s: float | None, *, pretend: bool = False) -> Mark:
@@ -46,7 +46,7 @@ class FakeAgent:
             self.marks_now.append(mark)
         return mark
 
-    def renew(self, ids: Sequence[str], lease_s: float) -> tuple[str, ...]:
+    def renew(self, ids: Sequence[str], lease_s: float | None) -> tuple[str, ...]:
         self.renewed.append((tuple(ids), lease_s))
         return tuple(mark.id for mark in self.marks_now if mark.id in ids)
 
