@@ -12,6 +12,11 @@ from typing import Any
 from pydantic.json_schema import GenerateJsonSchema
 from pydantic_core import core_schema
 
+from clusterkit.chaos.base import Fault, Target
+from clusterkit.chaos.fields import FieldSpec, fields_of, helps_of, summary
+from clusterkit.chaos.registry import faults
+from clusterkit.chaos.scenario import DEFAULT_TIME
+from clusterkit.check_topology.chaos import LINK, SCENARIO, TIMES
 from clusterkit.check_topology.components import MOST_REPLICAS
 from clusterkit.check_topology.keys import COMMON, TOP
 from clusterkit.check_topology.options import descriptions
@@ -51,6 +56,7 @@ def json_schema(registry: Registry | None = None) -> dict[str, Any]:
     }
     for kind in kinds:
         definitions[f"kind.{kind}"] = _of_kind(registry, kind, definitions)
+    definitions["scenario"] = _scenario()
     definitions["component"] = {
         "type": ["object", "null"],
         "properties": {"kind": {"type": "string", "description": COMMON["kind"]}},
@@ -85,7 +91,16 @@ def json_schema(registry: Registry | None = None) -> dict[str, Any]:
                 "description": TOP["defaults"],
             },
             "components": components,
-            **{word: {"description": TOP[word]} for word in ("logging", "chaos", "links")},
+            "logging": {"description": TOP["logging"]},
+            "chaos": {
+                "type": ["object", "null"],
+                "properties": {
+                    "scenarios": {"type": "object", "additionalProperties": {"$ref": "#/$defs/scenario"}},
+                },
+                "additionalProperties": False,
+                "description": TOP["chaos"],
+            },
+            "links": {"type": ["array", "null"], "items": _link(), "description": TOP["links"]},
             "plugins": {**_WORDS, "description": TOP["plugins"]},
         },
         "patternProperties": {"^x-": {"description": "Anything of yours: an anchor to merge from, say."}},
@@ -94,6 +109,67 @@ def json_schema(registry: Registry | None = None) -> dict[str, Any]:
         "then": named,
         "$defs": definitions,
     }
+
+
+def _scenario() -> dict[str, Any]:
+    """A scenario with every fault and every field of it."""
+    times: dict[str, Any] = {
+        word: {"type": "string", "examples": ["8s"], "description": text} for word, text in TIMES.items()
+    }
+    times["times"] = {"anyOf": [{"type": "integer", "minimum": 1}, _VARIABLE], "description": TIMES["times"]}
+    known = {name: _fault(kind) for name, kind in faults().items()}
+    one = {"type": "object", "properties": known, "additionalProperties": False, "minProperties": 1, "maxProperties": 1}
+    mix = {"type": "array", "items": one, "minItems": 1, "description": "One of these, by chance, each time."}
+    item = {"type": "object", "properties": {**times, **known, "mix": mix}, "additionalProperties": False}
+    body: dict[str, dict[str, Any]] = {
+        "workload": {},
+        "time": {"type": "string", "default": str(DEFAULT_TIME)},
+        "faults": {"type": "array", "items": item},
+        "expect": {},
+    }
+    return {
+        "type": "object",
+        "required": ["faults"],
+        "properties": {word: {**schema, "description": SCENARIO[word]} for word, schema in body.items()},
+        "additionalProperties": False,
+    }
+
+
+def _fault(kind: type[Fault]) -> dict[str, Any]:
+    helps = helps_of(kind)
+    fields = {name: _field(spec) | {"description": helps.get(name, "")} for name, spec in fields_of(kind).items()}
+    made: dict[str, Any] = {
+        "type": ["object", "null"],
+        "properties": fields,
+        "required": [name for name, spec in fields_of(kind).items() if spec.is_required],
+        "additionalProperties": False,
+    }
+    forms = [made]
+    if kind.arguments:
+        forms.append(_field(fields_of(kind)[kind.arguments[0]]))
+    return {"anyOf": forms, "description": summary(kind)}
+
+
+def _field(spec: FieldSpec) -> dict[str, Any]:
+    """What the file may have there; text that has a form of its own (a duration, a target) is checked on reading."""
+    one: dict[str, Any] = {"type": ["string", "number"]}
+    if spec.choices:
+        one = {"anyOf": [{"enum": list(spec.choices)}, _VARIABLE]}
+    elif spec.type is bool:
+        one = {"anyOf": [{"type": "boolean"}, _VARIABLE]}
+    elif spec.type in (int, float):
+        one = {"anyOf": [{"type": "number"}, _VARIABLE]}
+    several = spec.is_many or spec.type is Target
+    return {"anyOf": [one, {"type": "array", "items": one}]} if several else one
+
+
+def _link() -> dict[str, Any]:
+    side = _field(FieldSpec("side", Target, is_many=False, is_required=True, choices=(), default=None))
+    text: dict[str, Any] = {"type": ["string", "number"]}
+    between: dict[str, Any] = {"type": "array", "items": side, "minItems": 2, "maxItems": 2}
+    forms = {"between": between, "from": side, "to": side}
+    properties = {word: {**forms.get(word, text), "description": help_text} for word, help_text in LINK.items()}
+    return {"type": "object", "properties": properties, "additionalProperties": False}
 
 
 class _WithDescriptions(GenerateJsonSchema):
