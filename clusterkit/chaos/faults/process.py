@@ -318,7 +318,7 @@ def _effect(scene: Scene, mark: Mark, asked: str, done: Sequence[str], word: str
     before: Mapping[str, list[int]] = mark.before["beside"]
     others = [node for node in mark.args["beside"] if node["name"] in before]
     now = scene.agent.call("lives", nodes=others) if others else {}
-    well = [name for name, life in before.items() if now[name] == life]
+    well = [node["name"] for node in others if now[node["name"]] == before[node["name"]]]
     return Effect(
         asked=asked,
         seen=f"{len(done)} of {len(_lives(mark))} {word}",

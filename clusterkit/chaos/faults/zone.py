@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal, cast
 
-from clusterkit.agent.client import Mark, Order
+from clusterkit.agent.client import Agent, Mark, Order
 from clusterkit.chaos.base import Chosen, Effect, Family, Fault, Scene, Target
 from clusterkit.chaos.registry import find_fault
 from clusterkit.errors import UsageError
@@ -33,6 +34,25 @@ class ZoneOutage(Fault):
     """How it goes."""
 
     def order(self, scene: Scene, _chosen: Chosen) -> Order:
+        return self._named(self._fault().order(scene, self._sides(scene)))
+
+    def inject(self, scene: Scene, _chosen: Chosen, lease_s: float | None, *, pretend: bool = False) -> Mark:
+        """As the fault that it is made of does it, but under the zone's name."""
+        agent = cast(Agent, _Naming(scene.agent, self._named))
+        return self._fault().inject(replace(scene, agent=agent), self._sides(scene), lease_s, pretend=pretend)
+
+    def measure(self, scene: Scene, mark: Mark) -> Effect:
+        return self._fault().measure(scene, mark)
+
+    @classmethod
+    def heal(cls, scene: Scene, mark: Mark) -> None:
+        _made_of(mark.args["by"]).heal(scene, mark)
+
+    def _fault(self) -> Fault:
+        return _made_of(self.by)(target=Target((f"zone {self.zone}",)))  # type: ignore[call-arg]  # each has a target
+
+    def _sides(self, scene: Scene) -> Chosen:
+        """Raises: UsageError."""
         ours = tuple(node for node in scene.nodes.values() if node.zone == self.zone)
         others = tuple(node for node in scene.nodes.values() if node.zone != self.zone)
         zones = {node.zone for node in scene.nodes.values()}
@@ -42,18 +62,25 @@ class ZoneOutage(Fault):
             raise UsageError(
                 f'all nodes are in zone "{self.zone}": nobody is left to cut it off from', mend="write `by: kill`"
             )
-        fault = _made_of(self.by)(target=Target((f"zone {self.zone}",)))  # type: ignore[call-arg]  # each has a target
-        order = fault.order(scene, {"target": ours, "towards": others})
+        return {"target": ours, "towards": others}
+
+    def _named(self, order: Order) -> Order:
         words = f"zone {self.zone} is gone by {self.by}: {order.words}"
         return replace(order, fault=self.name, words=words, args={**order.args, "by": self.by})
 
-    def measure(self, scene: Scene, mark: Mark) -> Effect:
-        fault = _made_of(mark.args["by"])(target=Target((f"zone {self.zone}",)))  # type: ignore[call-arg]  # as above
-        return fault.measure(scene, mark)
 
-    @classmethod
-    def heal(cls, scene: Scene, mark: Mark) -> None:
-        _made_of(mark.args["by"]).heal(scene, mark)
+class _Naming:
+    """The agent, to whom orders are given under another name."""
+
+    def __init__(self, agent: Agent, name: Callable[[Order], Order]) -> None:
+        self._agent = agent
+        self._name = name
+
+    def inject(self, order: Order, lease_s: float | None, *, pretend: bool = False) -> Mark:
+        return self._agent.inject(self._name(order), lease_s, pretend=pretend)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._agent, name)
 
 
 def _made_of(by: str) -> type[Fault]:
