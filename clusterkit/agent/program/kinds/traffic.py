@@ -12,10 +12,12 @@ import select
 import socket
 import struct
 import time
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 from .. import nodes
+
+T = TypeVar("T")
 
 _NO_CHECKSUM = 11
 _HEADER = struct.Struct("!IIQ")
@@ -37,11 +39,11 @@ def datagrams(args: Mapping[str, Any]) -> list[dict[str, Any]]:
     tried). Checksums are off, so that what a link damages arrives and is counted.
     """
     pairs = [
-        ((_id(one), 0), (_id(other), int(port[0]) if port else 0), other["address"])
+        ((spot_id(one), 0), (spot_id(other), int(port[0]) if port else 0), other["address"])
         for one, other, *port in args["pairs"]
     ]
     count, interval = int(args.get("count", 3)), float(args.get("interval_ms", 15)) / 1000
-    size, wait = max(int(args.get("size", 64)), _HEADER.size), float(args.get("wait_s", 0.15))
+    size, wait = int(args.get("size", 64)), float(args.get("wait_s", 0.15))
     with contextlib.ExitStack() as stack:
         ends: dict[_End, socket.socket | str] = {}
         for end in dict.fromkeys(end for pair in pairs for end in pair[:2]):
@@ -49,7 +51,7 @@ def datagrams(args: Mapping[str, Any]) -> list[dict[str, Any]]:
                 ends[end] = stack.enter_context(_datagram_socket(*end))
             except OSError as error:
                 ends[end] = f"it cannot be tried: {error.strerror or error}"
-        counted = _Counted(len(pairs), count, (bytes(range(256)) * (size // 256 + 1))[: size - _HEADER.size])
+        counted = Counted(len(pairs), count, size)
         readers = [end for end in ends.values() if isinstance(end, socket.socket)]
         for number in range(count):
             begun = time.monotonic()
@@ -59,26 +61,34 @@ def datagrams(args: Mapping[str, Any]) -> list[dict[str, Any]]:
         until = time.monotonic() + wait
         while time.monotonic() < until and not (count <= 5 and counted.is_complete):
             counted.drain(readers, min(until, time.monotonic() + 0.01))
-    for one in counted.found:
-        one["delays_ms"].sort()
-    return counted.found
+    return counted.sorted()
 
 
-class _Counted:
-    """What was sent and what came, for each pair. `body` is the same in every datagram."""
+class Counted:
+    """What was sent and what came, `count` of `size` bytes for each pair. All but their heads is the same in all."""
 
-    def __init__(self, pairs: int, count: int, body: bytes) -> None:
+    def __init__(self, pairs: int, count: int, size: int) -> None:
         self.found: list[dict[str, Any]] = [
             {"sent": 0, "received": 0, "duplicates": 0, "reordered": 0, "corrupted": 0, "delays_ms": [], "trouble": ""}
             for _ in range(pairs)
         ]
         self._count = count
-        self._body = body
+        self._body = (bytes(range(256)) * (size // 256 + 1))[: max(0, size - _HEADER.size)]
         self._seen: list[set[int]] = [set() for _ in range(pairs)]
+        self._latest = [-1] * pairs
 
     @property
     def is_complete(self) -> bool:
         return all(one["received"] == self._count or one["trouble"] for one in self.found)
+
+    def packet(self, index: int, number: int) -> bytes:
+        """What is sent now along a pair."""
+        return _HEADER.pack(_MAGIC, (index << 20) + number, time.monotonic_ns()) + self._body
+
+    def sorted(self) -> list[dict[str, Any]]:
+        for one in self.found:
+            one["delays_ms"].sort()
+        return self.found
 
     def send(
         self, index: int, number: int, sender: socket.socket | str, receiver: socket.socket | str, address: str
@@ -87,22 +97,23 @@ class _Counted:
         if isinstance(sender, str) or isinstance(receiver, str):
             one["trouble"] = sender if isinstance(sender, str) else receiver
             return
-        packet = _HEADER.pack(_MAGIC, (index << 20) + number, time.monotonic_ns()) + self._body
         try:
-            sender.sendto(packet, (address, receiver.getsockname()[1]))
+            sender.sendto(self.packet(index, number), (address, receiver.getsockname()[1]))
             one["sent"] += 1
         except OSError as error:
             one["trouble"] = f"it cannot send: {error.strerror}"
 
-    def drain(self, readers: list[socket.socket], until: float) -> None:
-        """Takes what comes until then."""
+    def drain(
+        self, readers: list[socket.socket], until: float, taken: Callable[[bytes], bytes] = lambda data: data
+    ) -> None:
+        """Takes what comes until then; `taken` gives what of a packet was sent by `packet`, b"" of all others."""
         while True:
             left = until - time.monotonic()
             ready, _, _ = select.select(readers, [], [], max(0.0, left))
             for reader in ready:
                 with contextlib.suppress(BlockingIOError):
                     while True:
-                        self._take(reader.recv(65536), time.monotonic_ns())
+                        self._take(taken(reader.recv(65536)), time.monotonic_ns())
             if left <= 0:
                 return
 
@@ -118,7 +129,8 @@ class _Counted:
         elif number in self._seen[index]:
             one["duplicates"] += 1
         else:
-            one["reordered"] += number < max(self._seen[index], default=-1)
+            one["reordered"] += number < self._latest[index]
+            self._latest[index] = max(number, self._latest[index])
             self._seen[index].add(number)
             one["received"] += 1
             one["delays_ms"].append((at - sent) / 1e6)
@@ -136,8 +148,8 @@ def connections(args: Mapping[str, Any]) -> list[dict[str, Any]]:
         pending: dict[socket.socket, tuple[int, float]] = {}
         for index, (source, target, port) in enumerate(args["pairs"]):
             try:
-                _listen(stack, _id(target), int(port))
-                connection = stack.enter_context(_tcp_socket(_id(source)))
+                _listen(stack, spot_id(target), int(port))
+                connection = stack.enter_context(open_in(spot_id(source), socket.socket))
             except OSError as error:
                 found[index]["trouble"] = f"it cannot be tried: {error.strerror or error}"
                 continue
@@ -173,7 +185,7 @@ def _listen(stack: contextlib.ExitStack, identity: str, port: int) -> None:
             raise
         return made
 
-    listener = nodes.in_network(_pid(identity), opened)
+    listener = open_in(identity, opened)
     if listener is not None:
         stack.enter_context(listener)
 
@@ -187,23 +199,20 @@ def _datagram_socket(identity: str, port: int) -> socket.socket:
         made.setblocking(False)
         return made
 
-    return nodes.in_network(_pid(identity), opened)
+    return open_in(identity, opened)
 
 
-def _tcp_socket(identity: str) -> socket.socket:
-    return nodes.in_network(_pid(identity), socket.socket)
-
-
-def _pid(identity: str) -> int | None:
+def open_in(identity: str, opened: Callable[[], T]) -> T:
+    """Calls it in the network of a node, "" the host. Raises: OSError, also where the node does not run."""
     if not identity:
-        return None
+        return opened()
     pid = nodes.init(identity)
     if pid is None:
         raise OSError(errno.ESRCH, "the node does not run")
-    return pid
+    return nodes.in_network(pid, opened)
 
 
-def _id(node: Mapping[str, Any]) -> str:
+def spot_id(node: Mapping[str, Any]) -> str:
     return str(node["id"])
 
 
