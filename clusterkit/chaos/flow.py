@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from clusterkit.agent.client import Mark
-from clusterkit.chaos.base import HOST, Effect, PortSpec, Scene, spot
+from clusterkit.chaos.base import HOST, Effect, PortSpec, Scene, other_marks, spot
 from clusterkit.node import State
 
 _MOST_WAYS = 8
@@ -80,13 +80,10 @@ class Flow:
 
 def flow(scene: Scene, mark: Mark) -> Flow:
     """Of a mark of the kind "link". Nodes that are gone are left out."""
-    links = [other for other in scene.agent.marks(scene.cluster) if other.kind == "link" and other.id != mark.id]
-    blocked = {
-        tuple(way)
-        for other in scene.agent.marks(scene.cluster)
-        if other.kind == "block" and other.id != mark.id
-        for way in other.args["ways"]
-    }
+    marks = other_marks(scene, mark)
+    links = [other for other in marks if other.kind == "link"]
+    blocked = {tuple(way) for other in marks if other.kind == "block" for way in other.args["ways"]}
+    broken = {name for other in marks if other.kind not in ("link", "block") for name in other.nodes}
     ports: list[PortSpec | None] = [PortSpec.parse(port) for port in mark.args["ports"]] or [None]
     every = [tuple(way) for way in mark.args["names"]]
     ways = [(one, other) for one, other in every if one in scene.nodes and other in scene.nodes]
@@ -107,21 +104,29 @@ def flow(scene: Scene, mark: Mark) -> Flow:
             and (not other.args["ports"] or str(lane.port) in other.args["ports"])
         ]
 
-    return Flow(tuple(lanes[: _MOST_WAYS * 2]), _beside(scene, ways, touched), others)
+    return Flow(tuple(lanes[: _MOST_WAYS * 2]), _beside(scene, ways, touched, broken), others)
 
 
-def _beside(scene: Scene, ways: Sequence[tuple[str, str]], touched: set[tuple[str, ...]]) -> tuple[Lane, ...]:
-    """Ways that must be whole: between nodes that the fault touches, else between others, else from this machine."""
+def _beside(
+    scene: Scene, ways: Sequence[tuple[str, str]], touched: set[tuple[str, ...]], broken: set[str]
+) -> tuple[Lane, ...]:
+    """Ways that must be whole: between nodes that the fault touches, else between others, else from this machine.
+
+    `touched`: ways that it, or another fault on links, is on; `broken`: nodes that other faults meet.
+    """
     near = sorted({name for way in ways for name in way})
-    far = sorted(set(scene.nodes) - set(near))
+    sound = [
+        name
+        for name in [*near, *sorted(set(scene.nodes) - set(near))]
+        if name not in broken and scene.nodes[name].state is State.RUNNING
+    ]
     whole = [
         Lane(spot(scene.nodes[one]), spot(scene.nodes[other]))
-        for one in [*near, *far]
-        for other in [*near, *far]
+        for one in sound
+        for other in sound
         if one != other and (one, other) not in touched
     ]
-    running = [lane for lane in whole if all(scene.nodes[name].state is State.RUNNING for name in lane.way)]
-    return tuple((running or whole)[:_BESIDE]) or tuple(Lane(HOST, spot(scene.nodes[name])) for name in near[:_BESIDE])
+    return tuple(whole[:_BESIDE]) or tuple(Lane(HOST, spot(scene.nodes[name])) for name in sound[:_BESIDE])
 
 
 def untried(asked: str) -> Effect:
