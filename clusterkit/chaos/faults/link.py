@@ -515,12 +515,14 @@ def _flooded(scene: Scene, ways: Flow, rate: float) -> tuple[list[float], list[f
         wait_s=0.3 + 12 * bits / rate + max((_delay(ways, lane) for lane in ways.lanes), default=0.0) / 1000,
         size=size,
     )
-    # What waited in front of the narrow link comes after the last packet was sent.
-    seen, calm = (
-        [one["received"] * bits / (_SEND_SECONDS + max(one["delays_ms"], default=0.0) / 1000) for one in some]
-        for some in (found, beside)
-    )
+    # By when they came, not by when they were sent: a busy machine sends more slowly than it was asked to.
+    seen, calm = ([_arriving(one, bits) for one in some] for some in (found, beside))
     return seen, calm
+
+
+def _arriving(one: Mapping[str, Any], bits: float) -> float:
+    """Bits a second, from the first packet that came to the last; 0 where fewer than two came."""
+    return (one["received"] - 1) * bits / one["span_s"] if one["span_s"] else 0.0
 
 
 def _bits(rate: float) -> str:
