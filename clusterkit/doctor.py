@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
@@ -285,6 +285,37 @@ def try_leftovers(machine: Machine) -> Answer:
     )
 
 
+def try_faults(machine: Machine) -> Answer:
+    """What the agent has tried, where it runs: how links are impaired, and which kinds of faults cannot be made."""
+    from clusterkit.model.image import Install
+    from clusterkit.providers.docker_agent import DockerAgent
+    from clusterkit.provision.recipe import image_tag
+
+    if machine.engine is None:
+        return _untried(machine)
+    container = DockerAgent(machine.engine)
+    if not container.is_running(image_tag(Install("agent"))):
+        return Answer("not tried", "the first `clusterkit chaos` starts the agent, which tries what it can do")
+    agent = container.connect()
+    try:
+        trials, backend = agent.trials(), agent.call("link_backend")
+    finally:
+        agent.close()
+    return judged(trials, str(backend))
+
+
+def judged(trials: Mapping[str, str], backend: str) -> Answer:
+    """`trials`: kind -> why not, "" where it can be made. `backend`: how links are impaired."""
+    missing = [f"{kind}: {why}" for kind, why in trials.items() if why]
+    if missing:
+        return Answer(
+            "missing",
+            f"{len(missing)} of {len(trials)} kinds cannot be made here ({'; '.join(missing)}); links by {backend}",
+            "`clusterkit chaos list` says which faults need them",
+        )
+    return Answer("ok", f"all {len(trials)} kinds can be made here; links by {backend}")
+
+
 PROBES = (
     Probe("engine", try_engine),
     Probe("docker program", try_docker_program),
@@ -297,6 +328,7 @@ PROBES = (
     Probe("disk space", try_disk),
     Probe("limits", try_limits),
     Probe("leftovers", try_leftovers, is_needed=False),
+    Probe("faults", try_faults, is_needed=False),
     Probe("ssh", try_ssh, is_needed=False),
     Probe("vagrant", try_vagrant, is_needed=False),
 )

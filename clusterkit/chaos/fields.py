@@ -33,6 +33,11 @@ class FieldSpec:
     choices: tuple[str, ...]
     default: Any
 
+    @property
+    def noun(self) -> str:
+        """What a value is, for people: "target", "duration", "text"."""
+        return _NOUNS.get(self.type, self.type.__name__.lower().removesuffix("spec"))
+
     def parse(self, given: Any) -> Any:
         """The value of the field. Raises: ValueError, whose text says the mend after a semicolon or an example."""
         if self.is_many:
@@ -142,3 +147,5 @@ def _str(given: Any) -> str:
 
 
 _PLAIN: Mapping[type, Any] = {bool: _bool, int: _int, float: _float, str: _str}
+
+_NOUNS: Mapping[type, str] = {bool: "flag", int: "number", float: "number", str: "text"}

@@ -28,6 +28,7 @@ COMMANDS = {
     "kill": "Send a signal to nodes (SIGKILL unless another is named).",
     "pause": "Freeze nodes: they keep memory and connections, and do nothing.",
     "unpause": "Let frozen nodes go on.",
+    "chaos": "Break a running cluster on purpose, and put it back.",
     "validate": "Check a topology: all problems at once, with the mend for each.",
     "schema": "Print the JSON Schema of a topology, for editors.",
     "doctor": "Try what clusterkit needs from this machine.",

@@ -77,11 +77,11 @@ class Cluster:
     @property
     def found(self) -> ClusterRecord:
         """Raises: UsageError when no such cluster is there."""
-        from clusterkit.cluster import check_owner
-
         if self.record is None or not self.record.nodes:
             raise UsageError(f'no cluster "{self.name}" is up', mend="bring it up: clusterkit up")
         if self.topology_read is not None:
+            from clusterkit.cluster import check_owner
+
             check_owner(self.topology, self.record)
         return self.record
 

@@ -171,7 +171,7 @@ def _scope(
             return False
         if everything or _OWN in targets:
             return True
-        return step.about_node in names if step.about_node else step.about_component in components
+        return bool(names.intersection(step.about_nodes)) if step.about_nodes else step.about_component in components
 
     return Scope(scope.cluster, scope.record, scope.folders, scope.formats, pick, has_own)
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from clusterkit.cli.context import Cluster, name_option, open_cluster
 from clusterkit.cli.options import file_option, format_option
 from clusterkit.errors import EXIT_OK, EXIT_UNHEALTHY
+
+if TYPE_CHECKING:
+    from clusterkit.agent.client import Mark
 
 _REFRESH = 1.0
 
@@ -24,7 +27,8 @@ _REFRESH = 1.0
 def command(file: Path | None, cluster: str | None, output: str, watch: bool) -> int:
     """Show every node: state, role and health, read live.
 
-    Roles come from the systems themselves, at this moment. Exit code 1 when a node is not healthy.
+    Roles come from the systems themselves, at this moment: each node says what it takes itself for, so that two leaders
+    are seen while a partition lasts. Faults in force are told below. Exit code 1 when a node is not healthy.
 
     \b
     clusterkit status
@@ -33,12 +37,28 @@ def command(file: Path | None, cluster: str | None, output: str, watch: bool) ->
     opened = open_cluster(file, cluster)
     if watch:
         return _watch(opened)
-    rows = _rows(opened)
+    rows, marks = _look(opened)
     if output == "json":
-        click.echo(json.dumps({"name": opened.name, "source": opened.found.source, "nodes": rows}, indent=2))
+        from clusterkit.cli._chaos_words import as_json
+
+        said = {"name": opened.name, "source": opened.found.source, "nodes": rows, "faults": [*map(as_json, marks)]}
+        click.echo(json.dumps(said, indent=2))
     else:
-        _show(rows)
+        _show(rows, marks)
     return EXIT_OK if all(row["health"] == "healthy" for row in rows) else EXIT_UNHEALTHY
+
+
+def _look(opened: Cluster) -> tuple[list[dict[str, Any]], list[Mark]]:
+    """The nodes, and the faults in force: the agent is asked beside the nodes, where one runs."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    from clusterkit.cli._chaos_words import marks_now, split
+
+    with ThreadPoolExecutor(1) as beside:
+        asked = beside.submit(marks_now, opened.provider.client, opened.name)
+        rows = _rows(opened)
+        faults, _links = split(asked.result() or ())
+    return rows, faults
 
 
 def _rows(opened: Cluster) -> list[dict[str, Any]]:
@@ -73,7 +93,7 @@ def _rows(opened: Cluster) -> list[dict[str, Any]]:
     return rows
 
 
-def _show(rows: list[dict[str, Any]]) -> None:
+def _show(rows: list[dict[str, Any]], marks: list[Mark]) -> None:
     from clusterkit.cli.table import show
 
     show(
@@ -93,13 +113,18 @@ def _show(rows: list[dict[str, Any]]) -> None:
     for row in rows:
         if row["seen"]:
             click.echo(f"{row['name']}: {row['seen']}")
+    if marks:
+        from clusterkit.cli._chaos_words import show as show_faults
+
+        click.echo()
+        show_faults(marks)
 
 
 def _watch(opened: Cluster) -> int:
     """Draws the table anew in place, on a terminal; elsewhere one table after another."""
     while True:
-        rows = _rows(Cluster(opened.name, opened.file, opened.provider, opened.journal, opened.topology_read))
+        rows, marks = _look(Cluster(opened.name, opened.file, opened.provider, opened.journal, opened.topology_read))
         click.clear()
         click.echo(f"{opened.name}   {time.strftime('%H:%M:%S')}   Ctrl-C ends this")
-        _show(rows)
+        _show(rows, marks)
         time.sleep(_REFRESH)

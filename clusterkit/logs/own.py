@@ -81,10 +81,10 @@ def _encode(entry: Entry, run: str) -> bytes:
 
 @dataclass(frozen=True)
 class OwnStep:
-    """One line of the file. `run` names the clusterkit process that wrote it."""
+    """One line of the file. `run` names the clusterkit process that wrote it; a fault is about several nodes."""
 
     run: str
-    about_node: str
+    about_nodes: tuple[str, ...]
     about_component: str
     entry: LogEntry
 
@@ -178,7 +178,8 @@ def _decode(data: bytes, seq: int) -> Iterator[OwnStep]:
             continue  # cut short by a kill or a full disk: the lines around it are whole
         entry = LogEntry(read["t"], OWN, OWN, "", "own", read["level"], _text(read), "", seq)
         seq += 1
-        yield OwnStep(read["run"], read.get("node", ""), read.get("component", ""), entry)
+        nodes = [read["node"]] if "node" in read else read.get("fields", {}).get("nodes", ())
+        yield OwnStep(read["run"], tuple(nodes), read.get("component", ""), entry)
 
 
 def _text(read: dict[str, Any]) -> str:

@@ -86,11 +86,8 @@ class DockerAgent:
                     made = self._client.exec_create(NAME, argv, stdin=True)
                     return _ExecStream(self._client, made["Id"])
             except EnvironmentTrouble as error:
-                refused = error.__cause__
-                if deadline.is_over or not isinstance(refused, APIError):
+                if deadline.is_over or not isinstance(error.__cause__, APIError):
                     raise
-                if refused.response is not None:
-                    refused.response.close()  # it was to be a stream: nobody else closes its connection
             SYSTEM.sleep(0.1)
 
     def remove(self) -> None:

@@ -95,7 +95,7 @@ class ClockDrift(_Skewing):
 
     name: ClassVar[str] = "clock-drift"
     arguments: ClassVar[tuple[str, ...]] = ("rate",)
-    example: ClassVar[str] = "clock-drift 5% --slow --target zone a"
+    example: ClassVar[str] = 'clock-drift 5% --slow --target "zone a"'
 
     rate: Percent
     """By how much, for example 1%: ten milliseconds more each second."""

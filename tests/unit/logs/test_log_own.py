@@ -33,7 +33,7 @@ def test_steps_and_facts_are_read_back(tmp_path: Path) -> None:
         (1004, "error", "failed after 0.00 s: break"),
     ]
     assert [step.about_component for step in steps][:2] == ["cache", ""]
-    assert steps[1].about_node == "cache-1"
+    assert steps[1].about_nodes == ("cache-1",)
     assert {(step.entry.node, step.entry.stream) for step in steps} == {("clusterkit", "own")}
     assert [step.entry.seq for step in steps] == [0, 1, 2, 3, 4]
     raw = json.loads((tmp_path / "new" / NAME).read_text().splitlines()[1])
@@ -108,6 +108,11 @@ def test_a_line_cut_short_is_passed_over(tmp_path: Path) -> None:
         file.write('{"t": 2, "tex\n')
     listen(Entry(3, "three"))
     assert [step.entry.text for step in read_own(tmp_path)] == ["one", "three"]
+
+
+def test_a_fault_is_about_several_nodes(tmp_path: Path) -> None:
+    Journal(file_listener(tmp_path)).say("cut-1: cut a-1 from b-1", nodes=["a-1", "b-1"])
+    assert [step.about_nodes for step in read_own(tmp_path)] == [("a-1", "b-1")]
 
 
 def test_a_life_begins_with_the_process_that_gave_birth(tmp_path: Path) -> None:

@@ -90,7 +90,7 @@ def test_only_some_nodes_and_no_own_steps(engine: FakeEngine, tmp_path: Path) ->
         base.folders,
         base.formats,
         nodes=lambda record: record.name == "b-1",
-        own=lambda step: step.about_node == "b-1",
+        own=lambda step: step.about_nodes == ("b-1",),
     )
     assert _texts(query.read(engine, some, Filter())) == ["ERROR b\n\tat b"]
 
