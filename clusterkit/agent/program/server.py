@@ -140,7 +140,8 @@ class Server:
     # -- orders ------------------------------------------------------------------------------------------------------
 
     def inject(self, given: Mapping[str, Any], lease_s: float | None, *, pretend: bool = False) -> dict[str, Any]:
-        """Writes the fault down, makes it, and gives its mark. Nothing is left of one that could not be made.
+        """Writes the fault down, makes it, and gives its mark. Nothing is left of one that could not be made, but that
+        what may need the engine to be put back stays in the ledger, overdue.
 
         `pretend`: looks, and neither writes nor makes it.
         """
@@ -162,7 +163,7 @@ class Server:
             try:
                 kind.make(entry)
             except BaseException:
-                self._end(entry, forget=True)
+                self._end(entry)
                 raise
             return {**entry.told(), "made_in_s": time.perf_counter() - begun}
 

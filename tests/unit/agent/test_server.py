@@ -145,6 +145,13 @@ def test_what_cannot_be_made_leaves_nothing(tmp_path: Path, seconds: list[float]
     assert _inject(agent, args={"refuse": True}) == {"refused": "not on this node", "mend": "choose another"}
 
 
+def test_what_was_half_made_and_needs_the_engine_is_overdue(tmp_path: Path, seconds: list[float]) -> None:
+    agent, asked = _agent(tmp_path)
+    assert "no such device" in _inject(agent, engine=True, args={"breaks": True})["bug"]
+    assert asked == ["make spy-1", "undo spy-1 7"]
+    assert agent.marks("")[0]["is_overdue"]
+
+
 def test_what_does_not_heal_stays_and_is_tried_again(tmp_path: Path, seconds: list[float]) -> None:
     agent, asked = _agent(tmp_path)
     _inject(agent, 5, args={"stuck": True})
