@@ -18,6 +18,7 @@ from graphlib import TopologicalSorter
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 from threading import Event
+from types import MappingProxyType
 from typing import Literal, TypeVar
 
 from clusterkit import locks
@@ -147,6 +148,7 @@ def _converge(
     subnet = record.subnet if record else ""
     wanted = plan(topology, registry, _allocation(site, topology, registry, record, subnet or _NO_SUBNET, keep=True))
     chosen = _with_needs(only, wanted.order)
+    _refuse_other_data(wanted, record)
     homes = {component.home for component in wanted.components.values()} - {""}
     images = Images(provider.client, journal, roles=[Path(home) / "roles" for home in sorted(homes)])
     built = images.ensure({node.image for node in wanted.nodes if node.component in chosen})
@@ -157,9 +159,10 @@ def _converge(
     rendered = {
         node.name: _rendered(wanted, node.name, built[node.image]) for node in wanted.nodes if node.component in chosen
     }
-    changes = differences(record, rendered, orphans=not only)
+    disks = _disks(site, topology.name, rendered)
+    changes = differences(record, rendered, disks, orphans=not only)
     _refuse_new_members(wanted, record, changes)
-    _apply(site, wanted, record, rendered, changes, wait_timeout)
+    _apply(site, wanted, record, rendered, disks, changes, wait_timeout)
     return Outcome(len(rendered), changes, _settle_links(site, topology))
 
 
@@ -187,9 +190,16 @@ def _settle_links(site: Site, topology: Topology) -> int:
 
 
 def differences(
-    record: ClusterRecord | None, rendered: Mapping[str, Rendered], *, orphans: bool = True
+    record: ClusterRecord | None,
+    rendered: Mapping[str, Rendered],
+    disks: Mapping[str, str] = MappingProxyType({}),
+    *,
+    orphans: bool = True,
 ) -> tuple[Change, ...]:
-    """What has to happen to each node, in the order of the plan; nodes no topology asks for come last."""
+    """What has to happen to each node, in the order of the plan; nodes no topology asks for come last.
+
+    `disks`: node -> the device that its data lies on. After the machine was started anew it may be another one.
+    """
     found = {node.name: node for node in record.nodes} if record else {}
     changes: list[Change] = []
     for name, node in rendered.items():
@@ -201,6 +211,9 @@ def differences(
             changes.append(Change(name, "create", "it was half made"))
         elif now.fingerprint != node.fingerprint:
             changes.append(Change(name, "recreate", "the topology changed"))
+        elif record and name in disks and record.devices.get(name) != disks[name]:
+            is_up = now.state in (State.RUNNING, State.PAUSED)
+            changes.append(Change(name, "recreate" if is_up else "create", "its disk is another device now"))
         elif now.state is State.PAUSED:
             changes.append(Change(name, "unpause", "it was paused"))
         elif now.state is not State.RUNNING:
@@ -215,6 +228,7 @@ def _apply(
     wanted: Plan,
     record: ClusterRecord | None,
     rendered: Mapping[str, Rendered],
+    disks: Mapping[str, str],
     changes: Sequence[Change],
     wait_timeout: float | None,
 ) -> None:
@@ -226,12 +240,13 @@ def _apply(
     live = {node.name: node for node in record.nodes} if record else {}
     gone = [live[change.node] for change in changes if change.action == "remove"]
     new = [change.node for change in changes if change.action == "create"]
-    work = _Work(site, wanted, rendered, {change.node: change for change in changes}, live, wait_timeout)
+    work = _Work(site, wanted, rendered, disks, {change.node: change for change in changes}, live, wait_timeout)
     with ThreadPoolExecutor(WORKERS) as pool, ThreadPoolExecutor(max(1, len(wanted.order))) as components:
         try:
             if gone:
                 with site.journal.step(f"remove {count(len(gone), 'node')} that the topology no longer has"):
                     _all([pool.submit(_retire, site, node, data=True) for node in gone])
+                    _remove_disks(site, wanted.name, [node.name for node in gone])
             if new:
                 with site.journal.step(f"create {count(len(new), 'node')}"):
                     _all([pool.submit(work.create, name) for name in new])
@@ -258,6 +273,7 @@ class _Work:
     site: Site
     wanted: Plan
     rendered: Mapping[str, Rendered]
+    disks: Mapping[str, str]
     changes: Mapping[str, Change]
     live: dict[str, NodeRecord]
     wait_timeout: float | None
@@ -265,9 +281,14 @@ class _Work:
 
     def create(self, name: str) -> None:
         source = str(self.wanted.topology.file)
-        if name in self.live:
-            self.site.provider.remove(self.live[name], data=False)
-        self.live[name] = self.site.provider.create(self.rendered[name], self.wanted.name, source, self.wanted.subnet)
+        old = self.live.get(name)
+        if old is not None and old.state is State.EXITED:
+            _retire(self.site, old, data=False)
+        elif old is not None:
+            self.site.provider.remove(old, data=False)
+        self.live[name] = self.site.provider.create(
+            self.rendered[name], self.wanted.name, source, self.wanted.subnet, self.disks.get(name, "")
+        )
 
     def start(self, change: Change) -> None:
         node = self.site.provider.node(self.live[change.node])
@@ -374,6 +395,8 @@ def _take_down(site: Site, cluster: str, *, keep_data: bool = False) -> Gone:
             lines = _all(
                 [pool.submit(_retire, site, node, data=not keep_data, graceful=keep_data) for node in record.nodes]
             )
+    if has_agent and not keep_data:
+        _remove_disks(site, cluster)
     with site.journal.step("remove the network"):
         rest = site.provider.remove_rest(cluster, data=not keep_data)
     if has_agent and not site.provider.clusters():
@@ -394,6 +417,29 @@ def _heal_first(site: Site, cluster: str) -> None:
                     agent.heal(mark.id)
     except ClusterkitError as error:
         site.journal.say(f"not everything could be healed before the end: {error.what}", level="warning")
+
+
+def _disks(site: Site, cluster: str, rendered: Mapping[str, Rendered]) -> Mapping[str, str]:
+    """node -> the device of its disk, made and attached by the agent where a component asks for one."""
+    sizes = {name: node.plan.data_bytes for name, node in rendered.items() if node.plan.has_disk}
+    if not sizes:
+        return {}
+    with open_agent(site.provider, site.journal) as agent, site.journal.step(f"attach {count(len(sizes), 'disk')}"):
+        return dict(agent.call("disks_make", cluster=cluster, nodes=sizes))
+
+
+def _remove_disks(site: Site, cluster: str, nodes: Sequence[str] | None = None) -> None:
+    """Those of the nodes, or all of the cluster, once nothing mounts them; and those of clusters that are no more.
+
+    A cluster's network is made before its disks and removed after them: whoever has no network is listed nowhere.
+    """
+    if not DockerAgent(site.provider.client).exists():
+        return
+    with open_agent(site.provider, site.journal) as agent:
+        agent.call("disks_remove", cluster=cluster, nodes=nodes)
+        left = {disk["cluster"] for disk in agent.call("disks")}
+        for lost in left - {record.name for record in site.provider.clusters()}:
+            agent.call("disks_remove", cluster=lost, nodes=None)
 
 
 def _retire(site: Site, node: NodeRecord, *, data: bool, graceful: bool = True) -> int:
@@ -539,6 +585,18 @@ def _refuse_new_members(wanted: Plan, record: ClusterRecord | None, changes: Seq
                 f'component "{name}" runs with {len(before)} members and cannot become {len(after)} while it runs',
                 where=wanted.topology.where("components", name, "replicas"),
                 mend="take the cluster down first (its data is lost), or keep the number of replicas",
+            )
+
+
+def _refuse_other_data(wanted: Plan, record: ClusterRecord | None) -> None:
+    """Data does not move from a volume to a disk, or back."""
+    for node in wanted.nodes:
+        device = record.devices.get(node.name) if record else None
+        if device is not None and bool(device) != node.has_disk:
+            raise UsageError(
+                f"the data of {node.name} lies on a {'disk of its own' if device else 'volume'}, and cannot move",
+                where=wanted.topology.where("components", node.component, "data"),
+                mend="take the cluster down first (its data is lost), or keep `data:` as it was",
             )
 
 

@@ -34,7 +34,10 @@ class Allocation:
 
 @dataclass(frozen=True)
 class NodePlan:
-    """One node, before its templates are rendered. `command` None: the image's own."""
+    """One node, before its templates are rendered. `command` None: the image's own.
+
+    `data` is where its data lies, "" for none; `data_kind` "loop": on a disk of its own, of `data_bytes`.
+    """
 
     member: Member
     component: str
@@ -53,10 +56,16 @@ class NodePlan:
     memory_bytes: int | None
     stop_signal: str
     working_dir: str
+    data_bytes: int = 0
 
     @property
     def name(self) -> str:
         return self.member.name
+
+    @property
+    def has_disk(self) -> bool:
+        """Whether its data lies on a disk of its own."""
+        return bool(self.data) and self.data_kind == "loop"
 
 
 @dataclass(frozen=True)
@@ -238,6 +247,7 @@ def _node(
         memory_bytes=spec.memory.bytes if spec.memory else None,
         stop_signal=component.stop_signal,
         working_dir=component.working_dir(spec.options),
+        data_bytes=spec.data_size.bytes,
     )
 
 

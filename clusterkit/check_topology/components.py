@@ -15,13 +15,22 @@ from clusterkit.components.registry import Registry
 from clusterkit.errors import UsageError
 from clusterkit.model.interpolate import parse_env
 from clusterkit.model.load import read_text
-from clusterkit.model.topology import DEFAULT_REPLICAS, DEFAULT_TIMEOUT, ComponentSpec, Key, Mount
+from clusterkit.model.topology import (
+    DEFAULT_DATA_SIZE,
+    DEFAULT_REPLICAS,
+    DEFAULT_TIMEOUT,
+    ComponentSpec,
+    Key,
+    Mount,
+)
 from clusterkit.model.words import did_you_mean, listed, nearest, shown
 from clusterkit.units import Duration, Size
 
 MOST_REPLICAS = 99
 LEAST_MEMORY = Size(6 * 2**20)
 """Source: Docker refuses less."""
+LEAST_DATA = Size(16 * 2**20)
+"""What a file system with its journal needs."""
 
 
 @dataclass
@@ -67,6 +76,7 @@ def read_component(reading: Reading, name: str, body: Mapping[str, Any]) -> Foun
         "memory": _memory(findings, key, common),
         "timeout": _timeout(findings, key, common),
         "data": _data(findings, key, common),
+        "data_size": _data_size(findings, key, common),
     }
     if component is None:
         return Found(name, key, body, None, None)
@@ -327,8 +337,19 @@ def _timeout(findings: Findings, key: Key, common: Mapping[str, Any]) -> Duratio
 
 def _data(findings: Findings, key: Key, common: Mapping[str, Any]) -> str:
     place, value = (*key, "data"), common.get("data", "volume")
-    if value == "loop":
-        findings.add(place, "data: loop is not there yet", "write data: volume, or take the key away")
-    elif value != "volume":
-        findings.wrong(place, value, "be volume", "write data: volume, or take the key away")
+    if value in ("volume", "loop"):
+        return str(value)
+    findings.wrong(place, value, "be volume or loop", "write data: loop for a disk of its own, which faults can break")
     return "volume"
+
+
+def _data_size(findings: Findings, key: Key, common: Mapping[str, Any]) -> Size:
+    if "data_size" not in common:
+        return DEFAULT_DATA_SIZE
+    place = (*key, "data_size")
+    if common.get("data", "volume") == "volume":
+        findings.add(place, "data_size is for disks of data: loop only", "write data: loop, or take data_size away")
+    size = findings.quantity(place, common["data_size"], Size.parse)
+    if size is not None and size < LEAST_DATA:
+        findings.wrong(place, common["data_size"], f"be {LEAST_DATA} or more", "write data_size: 256MB")
+    return size or DEFAULT_DATA_SIZE

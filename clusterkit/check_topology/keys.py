@@ -28,7 +28,8 @@ COMMON: Mapping[str, str] = {
     "depends_on": "Components that are healthy before this one starts.",
     "cpus": "The most processor time a node may take, in processors: 0.5.",
     "memory": "The most memory a node may take: 256MB.",
-    "data": "Where a node's data lies: volume.",
+    "data": "Where a node's data lies: on a volume, or on a disk of its own (loop), which faults can break.",
+    "data_size": "How large that disk is, with data: loop; 256MB if not given.",
     "timeout": "How long it may take until all nodes are healthy: 120s if not given.",
 }
 

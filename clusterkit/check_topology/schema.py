@@ -21,6 +21,7 @@ from clusterkit.check_topology.components import MOST_REPLICAS
 from clusterkit.check_topology.keys import COMMON, TOP
 from clusterkit.check_topology.options import descriptions
 from clusterkit.components.registry import Registry
+from clusterkit.model.topology import DEFAULT_DATA_SIZE
 from clusterkit.units import Duration, Size
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -199,7 +200,8 @@ def _common() -> dict[str, Any]:
         "depends_on": _WORDS,
         "cpus": {"type": "number", "minimum": 0.01},
         "memory": {"type": "string", "examples": [Size.example]},
-        "data": {"const": "volume", "default": "volume"},
+        "data": {"enum": ["volume", "loop"], "default": "volume"},
+        "data_size": {"type": "string", "examples": [Size.example], "default": str(DEFAULT_DATA_SIZE)},
         "timeout": {"type": "string", "examples": [Duration.example], "default": "120s"},
     }
     return {word: _or_none(schema, COMMON[word]) for word, schema in schemas.items()}

@@ -16,6 +16,7 @@ Key = tuple[str | int, ...]
 DEFAULT_REPLICAS = 3
 DEFAULT_ZONES = ("a", "b", "c")
 DEFAULT_TIMEOUT = Duration(120)
+DEFAULT_DATA_SIZE = Size(256 * 2**20)
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,7 @@ class ComponentSpec:
 
     `options` is an instance of the kind's own options type (frozen). `zones[i % len(zones)]` is the zone of replica i
     (from 0). `publish` pins host ports: name of a port -> host port of the first replica, the next ones follow.
+    `data_size` is for `data: loop`, a disk of its own for each node.
     `depends_on` holds what the user wrote and what the options imply (a sentinel's `watches`).
     """
 
@@ -66,6 +68,7 @@ class ComponentSpec:
     cpus: float | None = None
     memory: Size | None = None
     data: Literal["volume", "loop"] = "volume"
+    data_size: Size = DEFAULT_DATA_SIZE
     timeout: Duration = DEFAULT_TIMEOUT
 
     @property

@@ -44,7 +44,8 @@ class ClusterRecord:
 
     `source` is the topology file it was made from; `born` names this life of the cluster (another at each first `up`).
     `subnet` and `born` are "" where the network is gone. What data was kept on refers to old addresses: `kept_subnet`
-    and `kept_addresses` (by node) are those that the volumes were made for.
+    and `kept_addresses` (by node) are those that the volumes were made for. `devices`: node -> the device that its data
+    volume mounts, "" for a plain volume; nodes without one are left out.
     """
 
     name: str
@@ -55,6 +56,7 @@ class ClusterRecord:
     volumes: int = 0
     kept_subnet: str = ""
     kept_addresses: Mapping[str, str] = field(default_factory=dict)
+    devices: Mapping[str, str] = field(default_factory=dict)
 
     def node(self, name: str) -> NodeRecord | None:
         return next((record for record in self.nodes if record.name == name), None)

@@ -176,10 +176,11 @@ class DockerProvider:
             f'no subnet is free for "{cluster}"', mend="remove networks that are not needed: docker network prune"
         ) from last
 
-    def create(self, node: Rendered, cluster: str, source: str, subnet: str) -> NodeRecord:
+    def create(self, node: Rendered, cluster: str, source: str, subnet: str, device: str = "") -> NodeRecord:
         """Makes the container and its volume and puts the files in; starts nothing.
 
-        Seeds are put in only where no file of that name is, so that what a system wrote itself survives.
+        Seeds are put in only where no file of that name is, so that what a system wrote itself survives. `device` is
+        the disk that its data lies on, "" for a plain volume.
         """
         plan = node.plan
         labels = {
@@ -196,7 +197,7 @@ class DockerProvider:
             "clusterkit.fingerprint": node.fingerprint,
         }
         with engine_words(f"make {plan.name}"):
-            is_new = self._make_volume(node, cluster, labels) if plan.data else True
+            is_new = self._make_volume(node, cluster, labels, device) if plan.data else True
             container = self.client.create_container_from_config(  # type: ignore[no-untyped-call]  # the stubs lack it
                 self._config(node, labels, network_name(cluster)), container_name(cluster, plan.name)
             )["Id"]
@@ -234,18 +235,21 @@ class DockerProvider:
                     self.client.remove_volume(volume["Name"], force=True)
         return len(volumes)
 
-    def _make_volume(self, node: Rendered, cluster: str, labels: Mapping[str, str]) -> bool:
-        """True when the volume is new, and so has no seeds yet."""
+    def _make_volume(self, node: Rendered, cluster: str, labels: Mapping[str, str], device: str) -> bool:
+        """True when the volume is new, and so has no seeds yet. One that mounts another device holds no data itself."""
         import docker.errors
 
         name = volume_name(cluster, node.plan.name)
         try:
-            self.client.inspect_volume(name)
+            if _device(self.client.inspect_volume(name)) == device:
+                return False
+            self.client.remove_volume(name)
         except docker.errors.NotFound:
-            kept = {key: labels[key] for key in _VOLUME_LABELS}
-            self.client.create_volume(name, labels=kept)
-            return True
-        return False
+            pass
+        kept = {key: labels[key] for key in _VOLUME_LABELS}
+        options: Any = {"type": "ext4", "device": device} if device else None
+        self.client.create_volume(name, driver_opts=options, labels=kept)
+        return not device
 
     def _config(self, node: Rendered, labels: Mapping[str, str], network: str) -> dict[str, Any]:
         plan = node.plan
@@ -472,7 +476,14 @@ def _cluster(
             for item in left
             if {"clusterkit.node", "clusterkit.address"} <= set(item["Labels"])
         },
+        devices={
+            item["Labels"]["clusterkit.node"]: _device(item) for item in left if "clusterkit.node" in item["Labels"]
+        },
     )
+
+
+def _device(volume: Mapping[str, Any]) -> str:
+    return str((volume.get("Options") or {}).get("device", ""))
 
 
 def _listed(cluster: str, item: Mapping[str, Any]) -> NodeRecord:

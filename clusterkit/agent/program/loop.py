@@ -120,7 +120,8 @@ def _format(image: Path, size_bytes: int) -> None:
     new = image.with_suffix(".new")
     with new.open("wb") as file:
         file.truncate(size_bytes)
-    _run("mkfs.ext4", "-q", "-F", "-m", "0", "-E", "lazy_itable_init=1,lazy_journal_init=1", str(new))
+    lazy = "lazy_itable_init=1,lazy_journal_init=1"
+    _run("mkfs.ext4", "-q", "-F", "-b", "4096", "-m", "0", "-E", lazy, str(new))
     _run("debugfs", "-w", "-R", "rmdir lost+found", str(new))
     new.replace(image)
 
