@@ -11,6 +11,7 @@ import click
 
 from clusterkit.chaos.base import Fault
 from clusterkit.chaos.fields import FieldSpec, fields_of, helps_of, summary
+from clusterkit.chaos.needs import why_not
 from clusterkit.chaos.registry import faults
 from clusterkit.cli.context import name_option
 from clusterkit.cli.options import file_option, format_option
@@ -74,16 +75,6 @@ def _trials(opened: ChaosCluster | None) -> Mapping[str, str] | None:
         return None
     with opened.scene() as scene:
         return scene.agent.trials()
-
-
-def why_not(fault: type[Fault], trials: Mapping[str, str] | None, *, has_disk: bool) -> str | None:
-    """Why a fault cannot be made here; "" where it can, None where nobody tried."""
-    if trials is None:
-        return None
-    reasons = [trials.get(need, f'the agent does not know "{need}"') for need in fault.needs]
-    if fault.needs_disk and not has_disk:
-        reasons.append("no node has a disk of its own; set data: loop in the topology")
-    return "; ".join(dict.fromkeys(reason for reason in reasons if reason))
 
 
 def _has_disk(opened: ChaosCluster) -> bool:

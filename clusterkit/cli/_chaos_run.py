@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import signal
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +23,7 @@ from clusterkit.units import Duration
 if TYPE_CHECKING:
     from clusterkit.chaos.nemesis import Happening, Summary
     from clusterkit.chaos.scenario import Scenario
+    from clusterkit.chaos.schedule import Planned
     from clusterkit.cli._chaos_cluster import ChaosCluster
     from clusterkit.model.topology import Topology
 
@@ -63,7 +64,7 @@ def command(
         for line in lines(planned):
             click.echo(line)
         return EXIT_OK
-    return _run(opened, wanted, seed)
+    return _run(opened, planned, wanted.time.seconds, seed)
 
 
 def _read(file: Path | None) -> Topology:
@@ -99,9 +100,9 @@ def _scenario(topology: Topology, word: str | None) -> Scenario:
     )
 
 
-def _run(opened: ChaosCluster, scenario: Scenario, seed: int) -> int:
+def _run(opened: ChaosCluster, planned: Sequence[Planned], time_s: float, seed: int) -> int:
+    from clusterkit.chaos.needs import refuse
     from clusterkit.chaos.nemesis import run
-    from clusterkit.chaos.schedule import schedule
 
     def tell(happening: Happening) -> None:
         text = f"{happening.id}: {happening.text}" if happening.id else happening.text
@@ -109,7 +110,8 @@ def _run(opened: ChaosCluster, scenario: Scenario, seed: int) -> int:
         opened.say(text, happening.nodes)
 
     with opened.up(seed) as scene, _asked_to_stop() as (stop, signals):
-        summary = run(scene, schedule(scenario, seed), scenario.time.seconds, tell, stop)
+        refuse(dict.fromkeys(type(one.fault) for one in planned), scene.agent.trials())
+        summary = run(scene, planned, time_s, tell, stop)
     for line in told(summary):
         click.echo(line)
     if signals:

@@ -192,8 +192,10 @@ def _run(
 def _break(
     opened: ChaosCluster, scene: Scene, fault: Fault, asked: float | Literal["default"] | None, chance: int
 ) -> int:
+    from clusterkit.chaos.needs import refuse
     from clusterkit.chaos.strike import strike
 
+    refuse([type(fault)], scene.agent.trials())
     lease_s = LEASE.seconds if asked == "default" else asked
     before = scene.random.getstate()
 

@@ -25,6 +25,7 @@ class FakeAgent:
     healed: list[str] = field(default_factory=list)
     renewed: list[tuple[tuple[str, ...], float | None]] = field(default_factory=list)
     unhealable: set[str] = field(default_factory=set)
+    cannot: dict[str, str] = field(default_factory=dict)
 
     def inject(self, order: Order, lease_s: float | None, *, pretend: bool = False) -> Mark:
         self.orders.append((order, lease_s))
@@ -60,6 +61,9 @@ class FakeAgent:
 
     def marks(self, cluster: str = "") -> tuple[Mark, ...]:
         return tuple(mark for mark in self.marks_now if cluster in ("", mark.cluster))
+
+    def trials(self) -> Mapping[str, str]:
+        return {"block": "", **self.cannot}
 
     def call(self, name: str, **args: Any) -> Any:
         return self.answers[name](args)

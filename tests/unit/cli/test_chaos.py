@@ -13,19 +13,21 @@ import pytest
 from clusterkit.agent.client import Mark, Order
 from clusterkit.chaos.base import Chosen, Effect, Family, Fault, Scene, Target
 from clusterkit.chaos.faults.partition import Cut, Isolate, Partition
+from clusterkit.chaos.needs import why_not
 from clusterkit.chaos.nemesis import Summary
 from clusterkit.chaos.registry import faults, shipped_faults
 from clusterkit.cli import _chaos_verb, main
 from clusterkit.cli._chaos_cluster import ChaosCluster
-from clusterkit.cli._chaos_list import NO_CLUSTER, row, why_not
+from clusterkit.cli._chaos_list import NO_CLUSTER, row
 from clusterkit.cli._chaos_run import exit_code, told
 from clusterkit.cli._chaos_verb import Verb, lease_of, made_from
 from clusterkit.cli._chaos_words import as_json, lasting, split, until
 from clusterkit.cli.chaos import OWN
 from clusterkit.errors import ClusterkitError, UsageError
 from clusterkit.journal import Entry, Journal
+from clusterkit.providers.base import NodeRecord
 from clusterkit.units import Duration
-from tests.unit.chaos.stage import FakeAgent, scene
+from tests.unit.chaos.stage import SIX, FakeAgent, node, scene
 
 MARK = Mark(
     id="cut-1", cluster="shop", fault="cut", kind="block", words="cut a-1 from b-1", nodes=("a-1", "b-1"),
@@ -205,11 +207,11 @@ class Stage:
     agent: FakeAgent = field(default_factory=FakeAgent)
     told: list[Entry] = field(default_factory=list)
 
-    def make(self, fault: Fault, lasts: str | None = None) -> tuple[int, list[str]]:
+    def make(self, fault: Fault, lasts: str | None = None, nodes: Sequence[NodeRecord] = SIX) -> tuple[int, list[str]]:
         Break.healed.clear()
         Break.kept.clear()
         opened = ChaosCluster("shop", None, cast(Any, None), Journal(), None, " --name shop", Journal(self.told.append))
-        code = _chaos_verb._break(opened, scene(self.agent), fault, lease_of(lasts), 7)
+        code = _chaos_verb._break(opened, scene(self.agent, nodes), fault, lease_of(lasts), 7)
         return code, self.capsys.readouterr().out.splitlines()
 
     @property
@@ -291,6 +293,42 @@ def test_what_is_over_at_once_says_nothing_of_healing(stage: Stage) -> None:
 def test_the_seed_is_told_where_it_mattered(stage: Stage) -> None:
     assert "  chosen by --seed 7" in stage.make(Pick())[1]
     assert not any("--seed" in line for line in stage.make(Break())[1])
+
+
+@pytest.mark.parametrize(
+    ("fault", "message", "mend"),
+    [
+        (Isolate(target=Target(("majority of cache-1",))), "there is no majority of 1", "name them: cache-1"),
+        (Isolate(target=Target(("boss of cache",))), 'no node of "cache" is boss now', "name the nodes"),
+        (Isolate(target=Target(("cach",))), '"cach" is no node and no component', 'did you mean "cache"?'),
+        (Partition(shape="majority", target=Target(("cache-1",))), "needs 3 nodes or more", "name more nodes"),
+        (Cut(target=Target(("all",))), "nobody is left on the other side", "name fewer nodes"),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_done_is_refused_with_nothing_touched(
+    stage: Stage, fault: Fault, message: str, mend: str
+) -> None:
+    with pytest.raises(UsageError, match=message) as refused:
+        stage.make(fault)
+    assert mend in str(refused.value.mend)
+    assert (refused.value.exit_code, stage.agent.orders, stage.told) == (64, [], [])
+
+
+def test_what_the_kernel_lacks_is_refused_with_nothing_touched(stage: Stage) -> None:
+    stage.agent.cannot["block"] = "this kernel has no nf_tables"
+    with pytest.raises(UsageError, match="isolate cannot be made here: this kernel has no nf_tables") as refused:
+        stage.make(Isolate(target=Target(("cache-1",))))
+    assert "clusterkit chaos list" in str(refused.value.mend)
+    assert stage.agent.orders == []
+
+
+def test_nodes_that_share_an_address_are_refused_with_nothing_touched(stage: Stage) -> None:
+    nodes = (node("cache-1", address="10.64.0.9"), node("cache-2", address="10.64.0.9"), node("cache-3"))
+    with pytest.raises(UsageError, match=r"cache-1 and cache-2 share the address 10\.64\.0\.9") as refused:
+        stage.make(Isolate(target=Target(("cache-3",))), nodes=nodes)
+    assert "limit it to ports" in str(refused.value.mend)
+    assert stage.agent.orders == []
 
 
 # -- list, status, run -----------------------------------------------------------------------------------------------
