@@ -79,6 +79,19 @@ class Ledger:
         if is_urgent:
             self._sync_folder()
 
+    def next_number(self, word: str) -> int:
+        """1, 2, ... for each word, also across the lives of agents."""
+        path = self.folder / "numbers"
+        try:
+            numbers = json.loads(path.read_text())
+        except (OSError, ValueError):
+            numbers = {}
+        numbers[word] = numbers.get(word, 0) + 1
+        new = self.folder / "numbers.new"
+        new.write_text(json.dumps(numbers))
+        new.replace(path)
+        return int(numbers[word])
+
     def remove(self, entry: Entry) -> None:
         self._path(entry.id).unlink(missing_ok=True)
 

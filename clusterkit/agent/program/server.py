@@ -216,10 +216,10 @@ class Server:
             self._ledger.remove(entry)
 
     def _new_id(self, fault: str) -> str:
-        """latency-1, latency-2: short enough to type; unique on this engine, so that no cluster has to be named."""
-        number = 1
+        """latency-1, latency-2: short enough to type, and never used again: logs and histories name faults by it."""
+        number = self._ledger.next_number(fault)
         while f"{fault}-{number}" in self._entries:
-            number += 1
+            number = self._ledger.next_number(fault)
         return f"{fault}-{number}"
 
 

@@ -186,12 +186,15 @@ def test_after_the_machine_was_started_anew_everything_is_over(
     assert second.marks("") == []
 
 
-def test_ids_are_taken_again_only_when_they_are_free(tmp_path: Path, seconds: list[float]) -> None:
+def test_ids_are_never_used_again(tmp_path: Path, seconds: list[float]) -> None:
     agent, _ = _agent(tmp_path)
     ids = [_inject(agent)["ok"]["id"] for _ in range(2)]
     agent.do({"do": "heal", "id": "spy-1"})
     assert ids == ["spy-1", "spy-2"]
-    assert _inject(agent)["ok"]["id"] == "spy-1"
+    assert _inject(agent)["ok"]["id"] == "spy-3"
+    second, _ = _agent(tmp_path)
+    second.begin()
+    assert _inject(second)["ok"]["id"] == "spy-4"
 
 
 def test_half_written_files_of_the_ledger_are_taken_away(tmp_path: Path) -> None:
