@@ -15,7 +15,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from random import Random
 from typing import Any, NamedTuple
@@ -67,16 +67,39 @@ class Table:
         return [part for port, part in found if port is None or port == to]
 
 
-class Engine:
-    """Verdicts for the packets of one queue, of this thread's network namespace. All chance comes from `random`."""
+class Sender:
+    """Sends whole packets from this thread's network namespace itself, so that they are not queued again."""
 
-    def __init__(self, queue: Queue, random: Random) -> None:
+    def __init__(self) -> None:
+        self._raw = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)
+
+    def __call__(self, data: bytes) -> None:
+        with contextlib.suppress(OSError):  # the network was removed meanwhile: nobody is there to get it
+            self._raw.sendto(data, (socket.inet_ntoa(data[16:20]), 0))
+
+    def close(self) -> None:
+        self._raw.close()
+
+
+class Engine:
+    """Verdicts for the packets of one queue. All chance comes from `random`, times in seconds from `clock`; copies and
+    resets go out by `send`.
+    """
+
+    def __init__(
+        self,
+        queue: Queue,
+        send: Callable[[bytes], None],
+        random: Random,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.queue = queue
+        self._send = send
         self._random = random
+        self._clock = clock
         self._table = Table(())
         self._held: list[tuple[float, int, _Held]] = []
         self._count = 0
-        self._raw = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)
 
     def use(self, links: Sequence[Mapping[str, Any]]) -> None:
         """From now on; packets that wait on a way which is whole again go on at once."""
@@ -87,19 +110,15 @@ class Engine:
 
     def wait_s(self) -> float | None:
         """Seconds until the next packet is due; None: nothing is held."""
-        return max(0.0, self._held[0][0] - time.monotonic()) if self._held else None
+        return max(0.0, self._held[0][0] - self._clock()) if self._held else None
 
     def work(self) -> None:
         """Takes what has come, lets go what is due; waits for nothing."""
         for number, data in self.queue.waiting():
-            self._take(number, data, time.monotonic())
-        now = time.monotonic()
+            self._take(number, data, self._clock())
+        now = self._clock()
         while self._held and self._held[0][0] <= now:
             self._release(heapq.heappop(self._held)[2])
-
-    def close(self) -> None:
-        self.queue.close()
-        self._raw.close()
 
     def _take(self, number: int, data: bytes, now: float) -> None:
         packet = ip.read(data)
@@ -133,11 +152,6 @@ class Engine:
         self.queue.accept(held.number, held.changed)
         for _ in range(held.copies):
             self._send(held.data)
-
-    def _send(self, data: bytes) -> None:
-        """From the host itself, so that it is not queued again."""
-        with contextlib.suppress(OSError):  # the network was removed meanwhile: nobody is there to get it
-            self._raw.sendto(data, (socket.inet_ntoa(data[16:20]), 0))
 
 
 class _Held(NamedTuple):
@@ -210,7 +224,7 @@ class Worker:
 
 def serve(queue: int) -> None:
     """Until the input ends; then what is held goes on at once."""
-    engine = Engine(Queue(queue), Random())  # noqa: S311 - chance, not secrets
+    engine = Engine(Queue(queue), Sender(), Random())  # noqa: S311 - chance, not secrets
     rest = b""
     while True:
         ready, _, _ = select.select([0, engine.queue.fileno()], [], [], engine.wait_s())

@@ -22,13 +22,13 @@ from random import Random
 from typing import Any, Literal
 
 from .. import mangle, netem, nodes, packet
-from ..delay import Engine, Worker
+from ..delay import Engine, Sender, Worker
 from ..entry import Entry
 from ..impair import Impair
 from ..kind import Box, Kind, Refused
 from ..netem import Wanted
 from ..nfqueue import Queue
-from .traffic import Counted, open_in, spot_id
+from .traffic import Counted, Sends, open_in, spot_id
 
 Backend = Literal["netem", "nfqueue", ""]
 
@@ -175,8 +175,13 @@ def _queue_trial() -> str:
 def _queue_packet() -> None:
     """Raises: Refused, OSError."""
     _run("ip", "link", "set", "lo", "up")
-    engine = Engine(Queue(1), Random())  # noqa: S311 - chance, not secrets
-    with contextlib.closing(engine), _udp() as sender, _udp() as receiver:
+    with (
+        contextlib.closing(Queue(1)) as queue,
+        contextlib.closing(Sender()) as raw,
+        _udp() as sender,
+        _udp() as receiver,
+    ):
+        engine = Engine(queue, raw, Random())  # noqa: S311 - chance, not secrets
         link = {"id": "", "source": "127.0.0.1", "destination": "127.0.0.1", "port": ""}
         engine.use([{**link, "impair": asdict(Impair(delay_ms=10))}])
         mangle.apply([("127.0.0.1", "127.0.0.1", "")], 1, hook="OUTPUT")
@@ -184,9 +189,7 @@ def _queue_packet() -> None:
         begun = time.monotonic()
         while time.monotonic() < begun + _PROBE:
             wait = engine.wait_s()
-            ready, _, _ = select.select(
-                [receiver.fileno(), engine.queue.fileno()], [], [], 0.02 if wait is None else wait
-            )
+            ready, _, _ = select.select([receiver.fileno(), queue.fileno()], [], [], 0.02 if wait is None else wait)
             if receiver.fileno() in ready:
                 if time.monotonic() < begun + 0.009:
                     raise Refused("a packet that should wait in a queue went past it")
@@ -255,7 +258,6 @@ def segments(args: Mapping[str, Any]) -> list[dict[str, Any]]:
     ]
     count, interval = int(args.get("count", 3)), float(args.get("interval_ms", 15)) / 1000
     wait = float(args.get("wait_s", 0.15))
-    counted = Counted(len(pairs), count, int(args.get("size", 64)))
     with contextlib.ExitStack() as stack:
         ends: dict[tuple[str, bool], socket.socket | str] = {}
         for identity, is_reading in dict.fromkeys(
@@ -275,26 +277,20 @@ def segments(args: Mapping[str, Any]) -> list[dict[str, Any]]:
             found = packet.read(data)
             return packet.body(found, data) if found is not None and found.port in ports else b""
 
-        for number in range(count):
-            begun = time.monotonic()
-            for index, (source, target, from_address, address, port) in enumerate(pairs):
-                sender, reader = ends[source, False], ends[target, True]
-                if isinstance(sender, str) or isinstance(reader, str):
-                    counted.found[index]["trouble"] = sender if isinstance(sender, str) else str(reader)
-                    continue
-                body = counted.packet(index, number)
-                whole = packet.segment(socket.inet_aton(from_address), socket.inet_aton(address), int(port), body)
-                try:
-                    sender.sendto(whole, (address, 0))
-                except OSError as error:
-                    counted.found[index]["trouble"] = f"it cannot send: {error.strerror}"
-                else:
-                    counted.found[index]["sent"] += 1
-            counted.drain(readers, begun + interval, taken)
-        until = time.monotonic() + wait
-        while time.monotonic() < until and not (count <= 5 and counted.is_complete):
-            counted.drain(readers, min(until, time.monotonic() + 0.01), taken)
-    return counted.sorted()
+        sends = [
+            _sends(ends[source, False], ends[target, True], from_address, address, int(port))
+            for source, target, from_address, address, port in pairs
+        ]
+        return Counted(len(pairs), count, int(args.get("size", 64))).exchange(sends, readers, interval, wait, taken)
+
+
+def _sends(
+    sender: socket.socket | str, receiver: socket.socket | str, from_address: str, address: str, port: int
+) -> Sends:
+    if isinstance(sender, str) or isinstance(receiver, str):
+        return sender if isinstance(sender, str) else str(receiver)
+    source, target = socket.inet_aton(from_address), socket.inet_aton(address)
+    return lambda body: sender.sendto(packet.segment(source, target, port, body), (address, 0))
 
 
 def _raw() -> socket.socket:

@@ -13,7 +13,7 @@ import select
 import socket
 import struct
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from .. import nodes
@@ -28,6 +28,8 @@ _End = tuple[str, int]
 
 _TICK = 0.004
 """Seconds. What has to be sent more often goes out several at a time: a busy machine does not wake us in time."""
+
+_FEW = 5
 
 _OUTCOMES = {0: "connected", errno.ECONNREFUSED: "refused", errno.ECONNRESET: "reset"}
 
@@ -55,19 +57,20 @@ def datagrams(args: Mapping[str, Any]) -> list[dict[str, Any]]:
                 ends[end] = stack.enter_context(_datagram_socket(*end))
             except OSError as error:
                 ends[end] = f"it cannot be tried: {error.strerror or error}"
-        counted = Counted(len(pairs), count, size)
+        sends = [_sends(ends[source], ends[target], address) for source, target, address in pairs]
         readers = [end for end in ends.values() if isinstance(end, socket.socket)]
-        begun = time.monotonic()
-        at_once = max(1, math.ceil(_TICK / interval)) if interval else count
-        for start in range(0, count, at_once):
-            for number in range(start, min(count, start + at_once)):
-                for index, (source, target, address) in enumerate(pairs):
-                    counted.send(index, number, ends[source], ends[target], address)
-            counted.drain(readers, begun + (start + at_once) * interval)
-        until = time.monotonic() + wait
-        while time.monotonic() < until and not (count <= 5 and counted.is_complete):
-            counted.drain(readers, min(until, time.monotonic() + 0.01))
-    return counted.sorted()
+        return Counted(len(pairs), count, size).exchange(sends, readers, interval, wait)
+
+
+def _sends(sender: socket.socket | str, receiver: socket.socket | str, address: str) -> Sends:
+    if isinstance(sender, str) or isinstance(receiver, str):
+        return sender if isinstance(sender, str) else str(receiver)
+    to = address, receiver.getsockname()[1]
+    return lambda data: sender.sendto(data, to)
+
+
+Sends = Callable[[bytes], object] | str
+"""Sends what it is given along a pair; or why that cannot be tried."""
 
 
 class Counted:
@@ -82,36 +85,48 @@ class Counted:
         self._seen: list[set[int]] = [set() for _ in range(pairs)]
         self._latest = [-1] * pairs
 
-    @property
-    def is_complete(self) -> bool:
-        return all(one["received"] == self._count or one["trouble"] for one in self.found)
+    def exchange(
+        self,
+        sends: Sequence[Sends],
+        readers: list[socket.socket],
+        interval_s: float,
+        wait_s: float,
+        taken: Callable[[bytes], bytes] = lambda data: data,
+    ) -> list[dict[str, Any]]:
+        """Sends along each pair and takes what comes; `taken` gives what of a packet was sent here, b"" of others.
 
-    def packet(self, index: int, number: int) -> bytes:
-        """What is sent now along a pair."""
-        return _HEADER.pack(_MAGIC, (index << 20) + number, time.monotonic_ns()) + self._body
-
-    def sorted(self) -> list[dict[str, Any]]:
+        Waits `wait_s` after the last, but where few were sent no longer than until all have come.
+        """
+        for one, send in zip(self.found, sends, strict=True):
+            one["trouble"] = send if isinstance(send, str) else ""
+        begun = time.monotonic()
+        at_once = max(1, math.ceil(_TICK / interval_s)) if interval_s else self._count
+        for start in range(0, self._count, at_once):
+            for number in range(start, min(self._count, start + at_once)):
+                for index, send in enumerate(sends):
+                    if not isinstance(send, str):
+                        self._send(index, number, send)
+            self._drain(readers, begun + (start + at_once) * interval_s, taken)
+        until = time.monotonic() + wait_s
+        while time.monotonic() < until and not (self._count <= _FEW and self._is_complete):
+            self._drain(readers, min(until, time.monotonic() + 0.01), taken)
         for one in self.found:
             one["delays_ms"].sort()
         return self.found
 
-    def send(
-        self, index: int, number: int, sender: socket.socket | str, receiver: socket.socket | str, address: str
-    ) -> None:
-        one = self.found[index]
-        if isinstance(sender, str) or isinstance(receiver, str):
-            one["trouble"] = sender if isinstance(sender, str) else receiver
-            return
-        try:
-            sender.sendto(self.packet(index, number), (address, receiver.getsockname()[1]))
-            one["sent"] += 1
-        except OSError as error:
-            one["trouble"] = f"it cannot send: {error.strerror}"
+    @property
+    def _is_complete(self) -> bool:
+        return all(one["received"] == self._count or one["trouble"] for one in self.found)
 
-    def drain(
-        self, readers: list[socket.socket], until: float, taken: Callable[[bytes], bytes] = lambda data: data
-    ) -> None:
-        """Takes what comes until then; `taken` gives what of a packet was sent by `packet`, b"" of all others."""
+    def _send(self, index: int, number: int, send: Callable[[bytes], object]) -> None:
+        try:
+            send(_HEADER.pack(_MAGIC, (index << 20) + number, time.monotonic_ns()) + self._body)
+            self.found[index]["sent"] += 1
+        except OSError as error:
+            self.found[index]["trouble"] = f"it cannot send: {error.strerror}"
+
+    def _drain(self, readers: list[socket.socket], until: float, taken: Callable[[bytes], bytes]) -> None:
+        """Takes what comes until then."""
         while True:
             left = until - time.monotonic()
             ready, _, _ = select.select(readers, [], [], max(0.0, left))
