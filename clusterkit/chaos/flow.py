@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,6 +33,19 @@ class Lane:
         return [self.source, self.target]
 
 
+def _sent(scene: Scene, call: str, lanes: Sequence[Lane], how: Mapping[str, float]) -> list[Mapping[str, Any]]:
+    """What the agent tells of each lane, with the lane itself as `lane`."""
+    if not lanes:
+        return []
+    pairs = [[*lane.pair, *([lane.port.number] if lane.port else [])] for lane in lanes]
+    found = scene.agent.call(call, pairs=pairs, **how)
+    return [{**one, "lane": lane} for one, lane in zip(found, lanes, strict=True)]
+
+
+def _tried(found: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    return [one for one in found if not one["trouble"]]
+
+
 @dataclass(frozen=True)
 class Flow:
     """The lanes of a link's fault, some that are spread over all where it has many; the lanes beside it.
@@ -52,22 +66,13 @@ class Flow:
         """
         how = {"count": count, "interval_ms": interval_ms, "wait_s": wait_s, "size": size}
         plain = [lane for lane in self.lanes if lane.port is None or lane.port.protocol == "udp"]
-        ports = [lane for lane in self.lanes if lane.port is not None and lane.port.protocol == "tcp"]
-        found: list[Mapping[str, Any]] = []
-        beside: list[Mapping[str, Any]] = []
-        pairs = [[*lane.pair, *([lane.port.number] if lane.port else [])] for lane in plain]
-        if pairs or self.beside:
-            told = scene.agent.call("datagrams", pairs=[*pairs, *(lane.pair for lane in self.beside)], **how)
-            found += told[: len(pairs)]
-            beside += told[len(pairs) :]
-        if ports:
-            pairs = [[*lane.pair, lane.port.number] for lane in ports if lane.port]
-            found += scene.agent.call("segments", pairs=pairs, **how)
-        lanes = [*plain, *ports]
-        kept: list[Mapping[str, Any]] = [
-            {**one, "lane": lane} for one, lane in zip(found, lanes, strict=True) if not one["trouble"]
-        ]
-        return kept, [one for one in beside if not one["trouble"]]
+        tcp = [lane for lane in self.lanes if lane.port is not None and lane.port.protocol == "tcp"]
+        with ThreadPoolExecutor() as pool:  # both at the same time
+            one = pool.submit(_sent, scene, "datagrams", [*plain, *self.beside], how)
+            other = pool.submit(_sent, scene, "segments", tcp, how)
+            found, segments = one.result(), other.result()
+        kept = [*found[: len(plain)], *segments]
+        return _tried(kept), _tried(found[len(plain) :])
 
     def said_beside(self, measured: str) -> str:
         """For people: "cache-2 to cache-3 and 2 more 0.1 ms"."""

@@ -342,6 +342,7 @@ class DockerNode:
             raise NodeUnreachable(f"{self.name}: {command.argv[0]} took more than {command.timeout:g} s") from error
         finally:
             stream.close()
+            raw.close()
         code = self._client.exec_inspect(made["Id"])["ExitCode"]
         return Result(code, b"".join(out), b"".join(err))
 

@@ -86,8 +86,11 @@ class DockerAgent:
                     made = self._client.exec_create(NAME, argv, stdin=True)
                     return _ExecStream(self._client, made["Id"])
             except EnvironmentTrouble as error:
-                if deadline.is_over or not isinstance(error.__cause__, APIError):
+                refused = error.__cause__
+                if deadline.is_over or not isinstance(refused, APIError):
                     raise
+                if refused.response is not None:
+                    refused.response.close()  # it was to be a stream: nobody else closes its connection
             SYSTEM.sleep(0.1)
 
     def remove(self) -> None:
