@@ -22,7 +22,7 @@ _FEWEST, _MOST = 400, 1600
 """Packets on all measured ways together: enough to see one in a hundred, few enough for a second."""
 
 _NONE, _OVERTAKING = Duration(0), Duration(0.02)
-_SEND_SECONDS = 0.8
+_SEND_SECONDS = 0.6
 _SIZE = 512
 _LEAST_RATE = 10_000
 _MOST_FLOODED = 10_000_000
