@@ -60,6 +60,15 @@ def make(cluster: str, node: str, size_bytes: int) -> str:
         return f"/dev/loop{_attach(image)}"
 
 
+def attach(image: Path) -> int | None:
+    """The number of a disk's loop device, which is attached where it was not; None for a disk that is not there."""
+    number = find(image)
+    if number is not None or not image.exists():
+        return number
+    with _lock:
+        return _attach(image)
+
+
 def remove(image: Path) -> None:
     """Detaches an image and deletes it. One that is mounted still goes when it is not any more."""
     with _lock:
