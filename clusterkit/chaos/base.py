@@ -153,6 +153,7 @@ class Fault:
     example      a command line, without "clusterkit chaos"
     needs_disk   the nodes' data has to lie on a disk of its own (`data: loop`)
     is_lasting   it stays in force until it is healed; one that is over when it was made (a restart) is not
+    lease_s      seconds after which it ends by itself where nobody says when
     keeps        `keep` has to be called every second while it is in force, by whoever made it
 
     The class docstring's first sentence is its help. Text below a field is that field's help.
@@ -165,6 +166,7 @@ class Fault:
     example: ClassVar[str] = ""
     needs_disk: ClassVar[bool] = False
     is_lasting: ClassVar[bool] = True
+    lease_s: ClassVar[float] = 600.0
     keeps: ClassVar[bool] = False
 
     __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid"}

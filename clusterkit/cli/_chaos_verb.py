@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from clusterkit.chaos.strike import Struck
     from clusterkit.cli._chaos_cluster import ChaosCluster
 
-LEASE = Duration(600)
 EVER = "ever"
 KEEP_SECONDS = 1.0
 
@@ -104,7 +103,7 @@ def _common(fault: type[Fault]) -> Iterator[click.Parameter]:
         yield click.Option(
             ["--for", "lasts"],
             metavar="DURATION",
-            help=f"How long, for example 30s; `{EVER}` is until it is healed.  [default: 10m]",
+            help=f"How long, for example 30s; `{EVER}` is until it is healed.  [default: {Duration(fault.lease_s)}]",
         )
     yield click.Option(["--seed", "seed"], type=int, help="Chooses where chance does: the same seed, the same nodes.")
 
@@ -196,7 +195,7 @@ def _break(
     from clusterkit.chaos.strike import strike
 
     refuse([type(fault)], scene.agent.trials())
-    lease_s = LEASE.seconds if asked == "default" else asked
+    lease_s = fault.lease_s if asked == "default" else asked
     before = scene.random.getstate()
 
     def made(_fault: Fault, mark: Mark) -> None:

@@ -145,6 +145,7 @@ class DiskStall(_OnDisk):
 
     name: ClassVar[str] = "disk-stall"
     needs: ClassVar[tuple[str, ...]] = ("disk-stall",)
+    lease_s: ClassVar[float] = 10.0
     example: ClassVar[str] = 'disk-stall "leader of registry" --for 5s'
 
     target: Target
