@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -131,7 +131,7 @@ class DiskSlow(_OnDisk):
         mean = {way: sum(rates) / len(rates) if rates else 0.0 for way, rates in ways.items()}
         return Effect(
             asked=_rate(asked, block),
-            seen=", ".join(f"{way} {_rate(rate, block)}" for way, rate in mean.items()),
+            seen=", ".join([f"{way} {_rate(rate, block)}" for way, rate in mean.items() if tried] or _errors(hit)),
             bites=bool(hit) and len(slow) == len(hit),
             beside=_beside(others, "are as quick as they were"),
             beside_is_well=len(well) == len(others),
@@ -184,12 +184,12 @@ def _probe(scene: Scene, mark: Mark, do: str, seconds: float, **args: Any) -> tu
 
 
 def _beside(others: Answers, well: str) -> str:
-    said = dict.fromkeys(answer["error"] for answer in others.values() if answer["error"])
-    return f"the disks of {_listed(list(others))} {', '.join(said) if said else well}"
+    return f"the disks of {', '.join(others)} {', '.join(_errors(others)) or well}"
 
 
-def _listed(words: Sequence[str]) -> str:
-    return ", ".join(words)
+def _errors(answers: Answers) -> list[str]:
+    """Each that was met, once."""
+    return list(dict.fromkeys(answer["error"] for answer in answers.values() if answer["error"]))
 
 
 def _block(bandwidth: int) -> int:
