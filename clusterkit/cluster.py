@@ -204,15 +204,16 @@ def differences(
     changes: list[Change] = []
     for name, node in rendered.items():
         now = found.get(name)
+        is_up = now is not None and now.state in (State.RUNNING, State.PAUSED)
         if now is None:
             changes.append(Change(name, "create"))
         elif now.state is State.CREATED:
             # An `up` that was killed may not have put the files in. It has never run, so there is nothing to lose.
             changes.append(Change(name, "create", "it was half made"))
         elif now.fingerprint != node.fingerprint:
-            changes.append(Change(name, "recreate", "the topology changed"))
+            # What does not run is made anew at once: no other node waits for it to be replaced in its turn.
+            changes.append(Change(name, "recreate" if is_up else "create", "the topology changed"))
         elif record and name in disks and record.devices.get(name) != disks[name]:
-            is_up = now.state in (State.RUNNING, State.PAUSED)
             changes.append(Change(name, "recreate" if is_up else "create", "its disk is another device now"))
         elif now.state is State.PAUSED:
             changes.append(Change(name, "unpause", "it was paused"))
