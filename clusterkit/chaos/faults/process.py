@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import signal as signals
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
 from clusterkit.agent.client import Mark, Order
-from clusterkit.chaos.base import Chosen, Effect, Family, Fault, Scene, Target, names, some, spot
+from clusterkit.chaos.base import Chosen, Effect, Family, Fault, Scene, Target, names, other_marks, some, spot
 from clusterkit.clock import SYSTEM, Deadline
 from clusterkit.errors import EnvironmentTrouble, NotReady
 from clusterkit.node import State
@@ -240,7 +240,7 @@ class Pause(Fault):
 
     def measure(self, scene: Scene, mark: Mark) -> Effect:
         nodes = [node for node in mark.args["nodes"] if node["name"] in _lives(mark)]
-        beside = [node for node in mark.args["beside"] if node["name"] in mark.before["beside"]]
+        beside = untouched(scene, mark, mark.before["beside"])
         found = scene.agent.call("moves", nodes=[*nodes, *beside], wait_s=0.3)
         still = [node["name"] for node in nodes if _stands_still(found[node["name"]])]
         well = [
@@ -279,6 +279,12 @@ def beside(scene: Scene, nodes: Iterable[NodeRecord]) -> list[dict[str, str]]:
     return [spot(node) for name, node in sorted(scene.nodes.items()) if name not in taken][:BESIDE]
 
 
+def untouched(scene: Scene, mark: Mark, known: Collection[str]) -> list[Mapping[str, str]]:
+    """Of the nodes beside, those that the agent found fit when it looked, and that no other fault touches now."""
+    touched = {name for other in other_marks(scene, mark) for name in other.nodes}
+    return [node for node in mark.args["beside"] if node["name"] in known and node["name"] not in touched]
+
+
 def down_effect(scene: Scene, mark: Mark) -> Effect:
     """Whether the services that ran when a fault was made have ended, and none runs in their place."""
     before = _lives(mark)
@@ -298,8 +304,7 @@ def bring_back(scene: Scene, mark: Mark) -> None:
 
     One that was removed meanwhile has nothing to be brought back. Raises: EnvironmentTrouble.
     """
-    others = [one for one in scene.agent.marks(scene.cluster) if one.id != mark.id and one.engine]
-    held = {name for one in others for name in one.before.get("mains", {})}
+    held = {name for one in other_marks(scene, mark) if one.engine for name in one.before.get("mains", {})}
     deadline = Deadline(_NOTICE_SECONDS)
     while True:
         now = scene.look()
@@ -316,7 +321,7 @@ def bring_back(scene: Scene, mark: Mark) -> None:
 def _effect(scene: Scene, mark: Mark, asked: str, done: Sequence[str], word: str) -> Effect:
     """`done`: the nodes that felt it. The services of others must be the same as before."""
     before: Mapping[str, list[int]] = mark.before["beside"]
-    others = [node for node in mark.args["beside"] if node["name"] in before]
+    others = untouched(scene, mark, before)
     now = scene.agent.call("lives", nodes=others) if others else {}
     well = [node["name"] for node in others if now[node["name"]] == before[node["name"]]]
     return Effect(

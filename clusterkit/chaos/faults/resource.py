@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from clusterkit.agent.client import Mark, Order
 from clusterkit.chaos.base import HOST, Chosen, Effect, Family, Fault, Scene, Target, names, some, spot
-from clusterkit.chaos.faults.process import beside, bring_back, down_effect
+from clusterkit.chaos.faults.process import beside, bring_back, down_effect, untouched
 from clusterkit.providers.base import NodeRecord
 from clusterkit.units import Percent, Size
 
@@ -52,7 +52,7 @@ class Cpu(Fault):
 
     def measure(self, scene: Scene, mark: Mark) -> Effect:
         limit = float(mark.args["share"])
-        nodes, others = _limited(mark), _unlimited(mark)[:1]
+        nodes, others = _limited(mark), _unlimited(scene, mark)[:1]
         found = scene.agent.call("work", nodes=[*nodes, *others], seconds=0.4, workers=_BUSY)
         here = [one for one in found[: len(nodes)] if one is not None]
         there = [one for one in found[len(nodes) :] if one is not None]
@@ -96,7 +96,7 @@ class CpuStress(Fault):
 
     def measure(self, scene: Scene, mark: Mark) -> Effect:
         nodes = [node for node in mark.args["nodes"] if node["name"] in mark.before["mains"]]
-        others = mark.args["beside"]
+        others = untouched(scene, mark, [node["name"] for node in mark.args["beside"]])
         found = scene.agent.call("strain", nodes=[*nodes, *others], wait_s=0.5)
         here = [one for one in found[: len(nodes)] if one is not None]
         there = [one for one in found[len(nodes) :] if one is not None]
@@ -136,7 +136,7 @@ class Memory(Fault):
     def measure(self, scene: Scene, mark: Mark) -> Effect:
         limit = int(mark.args["limit"])
         size = limit + _MORE_BYTES
-        nodes, others = _limited(mark), _unlimited(mark)[:1]
+        nodes, others = _limited(mark), _unlimited(scene, mark)[:1]
         found = scene.agent.call("hold", nodes=[*nodes, *others], size=size)
         here = [one for one in found[: len(nodes)] if one is not None]
         there = [one for one in found[len(nodes) :] if one is not None]
@@ -193,10 +193,9 @@ def _limited(mark: Mark) -> list[Mapping[str, str]]:
     return [node for node in mark.args["nodes"] if node["name"] in mark.before["was"]]
 
 
-def _unlimited(mark: Mark) -> list[Mapping[str, str]]:
+def _unlimited(scene: Scene, mark: Mark) -> list[Mapping[str, str]]:
     """Other nodes without a limit of their own; the agent's own place where there is none."""
-    found = [node for node in mark.args["beside"] if node["name"] in mark.before["unlimited"]]
-    return found or [HOST]
+    return untouched(scene, mark, mark.before["unlimited"]) or [HOST]
 
 
 def _words(size: float) -> str:

@@ -13,6 +13,7 @@ import pytest
 
 from clusterkit.agent.program import nodes
 from clusterkit.agent.program.entry import Entry
+from clusterkit.agent.program.kinds import process
 
 
 class Box:
@@ -72,6 +73,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
     for name in ("init", "main", "processes", "stat"):
         monkeypatch.setattr(nodes, name, getattr(made, name))
     monkeypatch.setattr(os, "kill", made.kill)
+    monkeypatch.setattr(process, "_own", made.processes)
     monkeypatch.setattr(time, "sleep", lambda _seconds: None)
     made.start("id-a", 10, 11)
     made.start("id-b", 20, 21, 22)

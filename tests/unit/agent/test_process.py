@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import signal
 
 import pytest
 
+from clusterkit.agent.program import nodes
 from clusterkit.agent.program.entry import Entry
 from clusterkit.agent.program.kind import Kind, Refused
+from clusterkit.agent.program.kinds import process
 from clusterkit.agent.program.kinds.process import Down, Kill, Pause, lives, moves
 from tests.unit.agent.machine import Box, Machine, entry, machine, spot
 
@@ -126,6 +129,12 @@ def test_a_node_that_died_has_nothing_to_be_started(machine: Machine) -> None:
     machine.sent.clear()
     _ended(kind, box, made)
     assert machine.sent == []
+
+
+def test_works_of_ours_in_a_nodes_cgroup_are_not_the_nodes(monkeypatch: pytest.MonkeyPatch) -> None:
+    ended = 2**22 + 1  # more than there can be
+    monkeypatch.setattr(nodes, "processes", lambda _: [os.getpid(), ended])
+    assert process._own("id-a") == []
 
 
 def test_lives_are_told_when_all_have_changed(machine: Machine) -> None:

@@ -343,3 +343,13 @@ def test_a_pause_bites_when_all_stand_still(still: dict[str, bool], bites: bool,
     assert (struck.effect.bites, struck.effect.beside_is_well) == (bites, is_well)
     assert not struck.mark.engine
     assert struck.mark.kind == "pause"
+
+
+def test_what_another_fault_touches_later_is_not_looked_at_beside() -> None:
+    engine = Engine()
+    stage = engine.scene("cache-1")
+    first = strike(Stop(target=_one()), stage, 60)
+    strike(Stop(target=_one("cache-3")), stage, 60)
+    engine.lives["cache-3"] = 0
+    effect = first.fault.measure(stage, first.mark)
+    assert (effect.beside, effect.beside_is_well) == ("", True)

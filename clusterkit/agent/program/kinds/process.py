@@ -95,7 +95,7 @@ class Pause(Kind):
         for node in self._same(entry):
             if self._others(node, entry.before["firsts"][node["name"]], but=entry.id):
                 continue
-            for pid in nodes.processes(node["id"]):
+            for pid in _own(node["id"]):
                 if _is_stopped(pid) and life_of(pid) not in entry.before["stopped"][node["name"]]:
                     _send(pid, signal.SIGCONT)
 
@@ -103,7 +103,7 @@ class Pause(Kind):
         for other in self._others(node, first):
             before: list[Life] = other.before["stopped"][node["name"]]
             return before
-        return [life for pid in nodes.processes(node["id"]) if _is_stopped(pid) and (life := life_of(pid))]
+        return [life for pid in _own(node["id"]) if _is_stopped(pid) and (life := life_of(pid))]
 
     def _others(self, node: Mapping[str, str], first: Life | None, but: str = "") -> list[Entry]:
         """Those in force that have stopped this life of a node."""
@@ -191,7 +191,7 @@ def moves(args: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 def _counted(container: str) -> dict[int, tuple[int, int]]:
     """pid -> context switches of all its threads, CPU time in ticks. Source: proc(5)."""
     found = {}
-    for pid in nodes.processes(container):
+    for pid in _own(container):
         switches = 0
         with contextlib.suppress(OSError):  # it ended while we looked
             for thread in os.listdir(f"/proc/{pid}/task"):
@@ -202,10 +202,21 @@ def _counted(container: str) -> dict[int, tuple[int, int]]:
     return found
 
 
+def _own(container: str) -> list[int]:
+    """The node's processes without works of ours, which share its cgroup where there is but one kind of these."""
+    ours = os.readlink("/proc/self/ns/pid")
+    found = []
+    for pid in nodes.processes(container):
+        with contextlib.suppress(OSError):  # it ended while we looked
+            if os.readlink(f"/proc/{pid}/ns/pid") != ours:
+                found.append(pid)
+    return found
+
+
 def _stop(container: str) -> None:
     """Again until none runs: one that ran may have forked another. Which waits for a disk is stopped later."""
     for _ in range(_PASSES):
-        left = [pid for pid in nodes.processes(container) if not _is_stopped(pid)]
+        left = [pid for pid in _own(container) if not _is_stopped(pid)]
         if not left:
             return
         for pid in left:

@@ -10,6 +10,7 @@ import contextlib
 import errno
 import json
 import os
+import select
 import subprocess
 import sys
 import threading
@@ -36,6 +37,7 @@ ROOM = 64 << 20
 
 _SCRATCH = Path("/var/lib/clusterkit/scratch")
 _WORKER = Path(__file__).parent.parent / "worker.py"
+_ANSWER_SECONDS = 15.0
 _KILL_ME_FIRST = "1000"
 _GONE = (errno.ENOENT, errno.ENODEV, errno.ESRCH)
 """What the system says of a node that has just ended."""
@@ -406,11 +408,14 @@ def _own(controller: str) -> Path:
 
 
 def _answer(asked: subprocess.Popen[bytes]) -> float | None:
-    """None: it ended early, as its node did."""
+    """None: it ended early, as its node did, or was held up: its node may be frozen."""
     assert asked.stdout is not None
     assert asked.stdin is not None
     with asked.stdin, asked.stdout:
-        said = asked.stdout.read()
+        ready, _, _ = select.select([asked.stdout], [], [], _ANSWER_SECONDS)
+        if not ready:
+            asked.kill()
+        said = asked.stdout.read() if ready else b""
     asked.wait()
     return float(said) if said.strip() else None
 
