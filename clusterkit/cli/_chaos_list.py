@@ -78,7 +78,7 @@ def _trials(opened: ChaosCluster | None) -> Mapping[str, str] | None:
 
 
 def _has_disk(opened: ChaosCluster) -> bool:
-    return any(spec.data == "loop" for spec in opened.topology.components.values())
+    return opened.record is not None and any(opened.record.devices.values())
 
 
 def row(fault: type[Fault], reason: str | None) -> dict[str, Any]:

@@ -103,7 +103,8 @@ def _common(fault: type[Fault]) -> Iterator[click.Parameter]:
         yield click.Option(
             ["--for", "lasts"],
             metavar="DURATION",
-            help=f"How long, for example 30s; `{EVER}` is until it is healed.  [default: {Duration(fault.lease_s)}]",
+            help=f"How long, for example 30s; `{EVER}` is until it is healed.  "
+            f"[default: {Duration(fault.lease_s)}; {EVER} for ended nodes]",
         )
     yield click.Option(["--seed", "seed"], type=int, help="Chooses where chance does: the same seed, the same nodes.")
 
