@@ -11,7 +11,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks import compose, report
+from benchmarks import compose, partition, report
 from clusterkit import __version__
 from clusterkit.check_topology import read_topology
 from clusterkit.cluster import Site, planned, wait_healthy
@@ -49,9 +49,12 @@ def main() -> int:
             for turn in range(asked.runs):
                 say(f"warm, {turn + 1} of {asked.runs}")
                 bench.warm()
+                bench.chaos()
         finally:
             bench.clean()
-    written = report.text(bench.figures, bench.versions())
+        say("a partition in three ways")
+        ways = partition.measure(asked.runs)
+    written = report.text(bench.figures, bench.versions()) + "\n" + partition.section(ways)
     asked.output.write_text(written)
     print(written)
     return 0
@@ -101,6 +104,14 @@ class Bench:
             begun = time.monotonic()
             self._compose("down", "-t", "0", "-v")
             self.figures.peer.setdefault("down", []).append(time.monotonic() - begun)
+
+    def chaos(self) -> None:
+        """A partition and its healing from the command line, on a cluster whose agent runs."""
+        run(CLUSTERKIT, "up", folder=self.folder)
+        run(CLUSTERKIT, "chaos", "list", folder=self.folder)
+        self._ours("partition", "chaos", "partition", "halves")
+        self._ours("heal", "chaos", "heal")
+        run(CLUSTERKIT, "down", folder=self.folder)
 
     def clean(self) -> None:
         """A peer's half-made cluster carries the same labels, so that our own `down` takes both."""

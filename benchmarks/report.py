@@ -37,6 +37,10 @@ BOUNDS = (
     Bound("up", "warm `up` of 9 nodes (etcd, redis, sentinel), to healthy", of_peer=1.25),
     Bound("down", "`down` of the same", of_peer=1.1),
     Bound("again", "`up` with nothing to do", seconds=0.7),
+    Bound(
+        "partition", "`clusterkit chaos partition halves` over the same, start-up and measurement included", seconds=0.4
+    ),
+    Bound("heal", "`clusterkit chaos heal`", seconds=0.4),
     Bound("first", "first `up` of the same, all images built", seconds=60),
 )
 

@@ -35,16 +35,16 @@ def test_a_wan_from_up_to_down(folder: Folder) -> None:
     assert "1 link changed" in folder.run("up").stdout
     assert "nothing to do" in folder.run("up").stdout
     with scene_of(folder) as scene:
-        assert 38 < _ms(scene, "store-1", "store-2") < 60
-        assert 38 < _ms(scene, "store-2", "other-1") < 60
-        assert _ms(scene, "store-1", "other-1") < 20
+        assert _ms(scene, "store-1", "store-2") > 38
+        assert _ms(scene, "store-2", "other-1") > 38
+        assert _ms(scene, "store-1", "other-1") < _ms(scene, "store-1", "store-2") / 2
         folder.run("restart", "store-2")
-        assert 38 < _ms(scene.look(), "store-1", "store-2") < 60
+        assert _ms(scene.look(), "store-1", "store-2") > 38
         folder.run("chaos", "heal")
         assert {mark.owner for mark in marks_of(scene).values()} == {LINKS}
         folder.write(PAIR + WAN.replace("40ms", "80ms"))
         assert "2 links changed" in folder.run("up").stdout
-        assert 76 < _ms(scene.look(), "store-1", "store-2") < 110
+        assert _ms(scene.look(), "store-1", "store-2") > 76
     folder.write(PAIR)
     assert "1 link changed" in folder.run("up").stdout
     assert host_state() == clean

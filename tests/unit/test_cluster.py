@@ -55,6 +55,15 @@ def test_an_absent_cluster_is_created() -> None:
     assert differences(None, wanted) == (Change("db-1", "create"), Change("db-2", "create"))
 
 
+def test_a_changed_node_waits_its_turn_only_while_it_runs() -> None:
+    wanted = {"db-1": _rendered("db-1", "f2"), "db-2": _rendered("db-2", "f2")}
+    now = _cluster(_record("db-1"), _record("db-2", State.EXITED))
+    assert [(change.node, change.action) for change in differences(now, wanted)] == [
+        ("db-1", "recreate"),
+        ("db-2", "create"),
+    ]
+
+
 def test_a_cluster_as_asked_for_is_left_alone() -> None:
     assert differences(_cluster(_record("db-1")), {"db-1": _rendered("db-1")}) == ()
 
