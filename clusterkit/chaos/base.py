@@ -155,6 +155,7 @@ class Fault:
     is_lasting   it stays in force until it is healed; one that is over when it was made (a restart) is not
     lease_s      seconds after which it ends by itself where nobody says when
     keeps        `keep` has to be called every second while it is in force, by whoever made it
+    is_divisible each of its target's nodes can be hit by itself (`stagger`)
 
     The class docstring's first sentence is its help. Text below a field is that field's help.
     """
@@ -168,6 +169,7 @@ class Fault:
     is_lasting: ClassVar[bool] = True
     lease_s: ClassVar[float] = 600.0
     keeps: ClassVar[bool] = False
+    is_divisible: ClassVar[bool] = True
 
     __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid"}
 

@@ -7,7 +7,7 @@ all that was made is healed at the end; where even that is impossible the leases
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 from random import Random
 from threading import Event, Lock
@@ -128,11 +128,11 @@ class _Run:
             while self._now < self._time_s and not self._stop.is_set():
                 now = self._now
                 while self._waiting and self._waiting[0].start_s <= now:
-                    self._begin(self._pool.submit(self._make, self._waiting.pop(0)))
+                    self._begin(self._make, self._waiting.pop(0))
                 for live in self._idle(now):
-                    live.work = self._begin(self._pool.submit(self._end, live))
+                    live.work = self._begin(self._end, live)
                 if now - renewed >= RENEW_SECONDS and (renewing is None or renewing.done()):
-                    renewed, renewing = now, self._begin(self._pool.submit(self._renew))
+                    renewed, renewing = now, self._begin(self._renew)
                 if now - kept >= RENEW_SECONDS:
                     kept = now
                     self._keep_all()
@@ -145,10 +145,18 @@ class _Run:
     def _now(self) -> float:
         return (self._clock.monotonic_ns() - self._begun_ns) / 1e9
 
-    def _begin(self, work: Future[None]) -> Future[None]:
+    def _begin(self, do: Callable[..., None], *args: object) -> Future[None]:
+        """Beside the loop. Whatever goes wrong there is told, and does not end the run."""
+
+        def work() -> None:
+            try:
+                do(*args)
+            except Exception as error:  # noqa: BLE001 - a bug in one fault must not keep the others from being healed
+                self._trouble("", f"clusterkit has a bug: {type(error).__name__}: {error}")
+
         self._work = [one for one in self._work if not one.done()]
-        self._work.append(work)
-        return work
+        self._work.append(self._pool.submit(work))
+        return self._work[-1]
 
     def _idle(self, now: float) -> list[_Live]:
         """Those whose time is over, and with whom nobody is busy."""
@@ -268,7 +276,7 @@ class _Run:
         with self._lock:
             kept = [live for live in self._live.values() if live.struck.fault.keeps and live.is_idle]
         for live in kept:
-            live.work = self._begin(self._pool.submit(self._keep, live))
+            live.work = self._begin(self._keep, live)
 
     def _keep(self, live: _Live) -> None:
         try:
@@ -286,7 +294,7 @@ class _Run:
         with self._lock:
             left = list(self._live.values())
         for live in left:
-            self._begin(self._pool.submit(self._end, live))
+            self._begin(self._end, live)
         self._wait_for_work()
 
     def _wait_for_work(self) -> None:
@@ -294,15 +302,7 @@ class _Run:
         for one in work:
             while not one.done():
                 self._renew()
-                self._wait_a_little(one)
-            one.result()
-
-    def _wait_a_little(self, work: Future[None]) -> None:
-        try:
-            work.result(RENEW_SECONDS)
-        except TimeoutError:
-            if work.done():
-                raise
+                wait([one], timeout=RENEW_SECONDS)
 
     # -- words -------------------------------------------------------------------------------------------------------
 

@@ -110,13 +110,13 @@ def read_scenario(findings: Findings, key: Key, name: str, given: Any, ground: G
             findings.unknown_key((*key, word), SCENARIO, f'scenario "{name}"')
     time = DEFAULT_TIME
     if body.get("time") is not None:
-        time = _duration(findings, (*key, "time"), body["time"]) or DEFAULT_TIME
+        time = _some_time(findings, (*key, "time"), body["time"], "60s") or DEFAULT_TIME
     items = body.get("faults")
     if items is None:
         findings.add(key, f'scenario "{name}" has no faults', f"add faults: [{_EXAMPLE}]")
         return None
     steps = [
-        _step(findings, (*key, "faults", index), item, ground)
+        _step(findings, (*key, "faults", index), item, ground, time)
         for index, item in enumerate(findings.sequence((*key, "faults"), items, f"[{_EXAMPLE}]") or [])
     ]
     if len(findings.problems) > before:
@@ -125,7 +125,7 @@ def read_scenario(findings: Findings, key: Key, name: str, given: Any, ground: G
     return Scenario(name, tuple(step for step in steps if step is not None), time, **raw)
 
 
-def _step(findings: Findings, key: Key, given: Any, ground: Ground) -> Step | None:
+def _step(findings: Findings, key: Key, given: Any, ground: Ground, time: Duration) -> Step | None:
     body = findings.mapping(key, given, _EXAMPLE)
     if body is None:
         return None
@@ -147,9 +147,31 @@ def _step(findings: Findings, key: Key, given: Any, ground: Ground) -> Step | No
     count = findings.whole((*key, "times"), body["times"], 1, 10_000, 3) if body.get("times") is not None else None
     made = tuple(choice for choice in choices if choice is not None)
     lasts = _lasts(findings, key, body, made)
-    if any(isinstance(one, Duration) and one.seconds == 0 for one in (times.get("every"),)):
-        findings.add((*key, "every"), "every: 0s would never come to an end", "write every: 15s")
+    _check_times(findings, key, body, times, made, time)
     return Step(made, lasts=lasts, times=count, key=key, **times) if made else None
+
+
+def _check_times(
+    findings: Findings,
+    key: Key,
+    body: Mapping[str, Any],
+    times: Mapping[str, Duration | None],
+    made: Sequence[Fault],
+    time: Duration,
+) -> None:
+    """What would have no effect, or none that was meant."""
+    every, start = times.get("every"), times.get("at")
+    if every is not None and every.seconds == 0:
+        findings.add((*key, "every"), "every: 0s would never come to an end", "write every: 15s")
+    if body.get("times") is not None and body.get("every") is None:
+        findings.add((*key, "times"), "times says how often, but not how far apart", "add every: 15s", at_key=True)
+    if start is not None and start >= time:
+        findings.add((*key, "at"), f"at: {start} is when the scenario is over ({time})", "write an earlier one")
+    whole = [fault.name for fault in made if not fault.is_divisible]
+    if body.get("stagger") is not None and whole:
+        findings.add(
+            (*key, "stagger"), f"{whole[0]} cannot hit one node after another", "leave out `stagger`", at_key=True
+        )
 
 
 def _lasts(findings: Findings, key: Key, body: Mapping[str, Any], made: Sequence[Fault]) -> Duration | None:
@@ -162,7 +184,7 @@ def _lasts(findings: Findings, key: Key, body: Mapping[str, Any], made: Sequence
         return None
     if made and not lasting:
         findings.add((*key, "for"), f"{made[0].name} is over when it was made", "leave out `for`", at_key=True)
-    return None if given == "ever" else _duration(findings, (*key, "for"), given)
+    return None if given == "ever" else _some_time(findings, (*key, "for"), given, "8s")
 
 
 def _mix(findings: Findings, key: Key, given: Any, ground: Ground) -> list[Fault | None]:
@@ -358,6 +380,15 @@ def _sides(findings: Findings, key: Key, body: Mapping[str, Any]) -> list[tuple[
         places = [((*key, word), body[word]) for word in ("from", "to")]
     sides = [(place, findings.quantity(place, side, Target.parse)) for place, side in places]
     return [(place, side) for place, side in sides if side is not None]
+
+
+def _some_time(findings: Findings, key: Key, value: Any, example: str) -> Duration | None:
+    """More than none."""
+    found = _duration(findings, key, value)
+    if found is not None and found.seconds == 0:
+        findings.add(key, f"{key[-1]}: 0s is no time at all", f"write {key[-1]}: {example}")
+        return None
+    return found
 
 
 def _duration(findings: Findings, key: Key, value: Any) -> Duration | None:

@@ -57,6 +57,7 @@ def json_schema(registry: Registry | None = None) -> dict[str, Any]:
     }
     for kind in kinds:
         definitions[f"kind.{kind}"] = _of_kind(registry, kind, definitions)
+    definitions |= {f"fault.{name}": _fault(kind) for name, kind in faults().items()}
     definitions["scenario"] = _scenario()
     definitions["component"] = {
         "type": ["object", "null"],
@@ -118,7 +119,7 @@ def _scenario() -> dict[str, Any]:
         word: {"type": "string", "examples": ["8s"], "description": text} for word, text in TIMES.items()
     }
     times["times"] = {"anyOf": [{"type": "integer", "minimum": 1}, _VARIABLE], "description": TIMES["times"]}
-    known = {name: _fault(kind) for name, kind in faults().items()}
+    known = {name: {"$ref": f"#/$defs/fault.{name}"} for name in faults()}
     one = {"type": "object", "properties": known, "additionalProperties": False, "minProperties": 1, "maxProperties": 1}
     mix = {"type": "array", "items": one, "minItems": 1, "description": "One of these, by chance, each time."}
     item = {"type": "object", "properties": {**times, **known, "mix": mix}, "additionalProperties": False}

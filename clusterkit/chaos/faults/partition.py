@@ -74,6 +74,7 @@ class Partition(_Cutting):
     name: ClassVar[str] = "partition"
     arguments: ClassVar[tuple[str, ...]] = ("shape",)
     example: ClassVar[str] = "partition halves --target registry --for 20s"
+    is_divisible: ClassVar[bool] = False
 
     shape: Literal["halves", "one", "majority", "ring", "bridge", "zones"] = "halves"
     """How the nodes are parted."""

@@ -27,6 +27,7 @@ class ZoneOutage(Fault):
     needs: ClassVar[tuple[str, ...]] = ("kill", "block")
     arguments: ClassVar[tuple[str, ...]] = ("zone",)
     example: ClassVar[str] = "zone-outage a --by network --for 30s"
+    is_divisible: ClassVar[bool] = False
 
     zone: str
     """The zone that is gone."""

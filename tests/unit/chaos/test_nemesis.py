@@ -201,6 +201,25 @@ def test_the_agents_trouble_is_told_and_does_not_end_the_run() -> None:
     assert summary.troubles == ["break failed: the agent is gone"]
 
 
+@dataclass(frozen=True)
+class Buggy(Break):
+    """A fault whose author made a mistake."""
+
+    name: ClassVar[str] = "buggy"
+
+    def order(self, _scene: Scene, _chosen: Chosen) -> Order:
+        raise ZeroDivisionError("a mistake")
+
+
+@pytest.mark.parametrize("start", [4.0, 19.9])
+def test_a_bug_in_one_fault_is_told_and_the_others_are_healed(start: float) -> None:
+    told = Told()
+    summary = told.run([_planned(2, 40), _planned(start, 40, Buggy(Target(("cache-2",))))])
+    assert told.agent.healed == ["break-1"]
+    assert summary.troubles == ["clusterkit has a bug: ZeroDivisionError: a mistake"]
+    assert not summary.is_well
+
+
 def test_what_cannot_be_healed_is_told() -> None:
     told = Told(FakeAgent(unhealable={"break-1"}))
     summary = told.run([_planned(2, 6)])
