@@ -5,10 +5,12 @@ from __future__ import annotations
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import pytest
 
 from clusterkit.chaos.base import Fault, Scene
+from clusterkit.chaos.faults.damage import BitFlip, Truncate
 from clusterkit.chaos.faults.disk import DiskFull, DiskSlow, DiskStall
 from clusterkit.chaos.strike import heal, strike
 from clusterkit.errors import UsageError
@@ -60,6 +62,9 @@ def scene(disks_scene: Scene) -> Iterator[Scene]:
         DiskSlow(target=at("cache-2"), bandwidth=Size.parse("1MB")),
         DiskSlow(target=at("registry-1"), operations=Rate.parse("20/s")),
         DiskStall(target=at("leader of registry", "cache-3")),
+        Truncate(target=at("registry-1", "cache-1"), bytes=Size.parse("20B")),
+        BitFlip(target=at("registry-2"), file="*.wal"),
+        BitFlip(target=at("cache-2")),
     ],
     ids=lambda fault: str(fault).split("target", maxsplit=1)[0],
 )
@@ -109,6 +114,25 @@ def test_two_on_one_disk_heal_alone(scene: Scene) -> None:
     heal(scene)
     assert not much.fault.measure(scene, much.mark).bites
     assert not slow.fault.measure(scene, slow.mark).bites
+
+
+def test_a_file_that_was_written_since_keeps_its_damage(scene: Scene) -> None:
+    said: list[str] = []
+    listening = replace(scene, say=said.append)
+    inside(scene, "cache-1", "redis-cli", "SET", "a", "1")
+    strike(Truncate(target=at("cache-1"), file="*.aof", bytes=Size.parse("1B")), scene, 60)
+    with pytest.raises(UsageError, match="is damaged already"):
+        strike(BitFlip(target=at("cache-1"), file="*.aof"), scene, 60)
+    inside(scene, "cache-1", "redis-cli", "SET", "a", "2")
+    heal(listening)
+    assert "was written since: the damage stays" in said[0]
+    assert ".clusterkit" not in inside(scene, "cache-1", "ls", "-a", "/var/lib/redis")
+    inside(scene, "cache-1", "redis-cli", "BGREWRITEAOF")
+
+
+def test_a_file_that_is_not_there_is_refused(scene: Scene) -> None:
+    with pytest.raises(UsageError, match=r'cache-1 has no file "\*.nothing"'):
+        strike(Truncate(target=at("cache-1"), file="*.nothing"), scene, 60)
 
 
 def test_what_cannot_be_done_is_refused(scene: Scene, arena: Folder) -> None:
@@ -170,6 +194,11 @@ loop._number_file(image).write_text("47")
 """
     argv = ["docker", "exec", "-w", "/opt/clusterkit", "clusterkit-agent", "python3", "-c", script]
     subprocess.run(argv, check=True)
+
+
+def inside(scene: Scene, node: str, *argv: str) -> str:
+    command = ["docker", "exec", scene.nodes[node].runtime_id, *argv]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 
 def redis(folder: Folder, *words: str) -> str:

@@ -68,7 +68,7 @@ class DiskFull(_OnDisk):
     def measure(self, scene: Scene, mark: Mark) -> Effect:
         """Writes until there is no room, and a megabyte more than may be there."""
         most = int(mark.args["leave"]) + _SLACK.bytes
-        hit, others = _probe(scene, mark, "room", _PATIENCE_S, most=most)
+        hit, others = probe_disks(scene, mark, "room", _PATIENCE_S, most=most)
         full = [name for name, answer in hit.items() if answer["error"] == "ENOSPC"]
         well = [name for name, answer in others.items() if not answer["error"]]
         written = sorted(int(answer.get("bytes", 0)) for answer in hit.values()) or [0]
@@ -77,7 +77,7 @@ class DiskFull(_OnDisk):
             asked=f"{Size(mark.args['leave'])} free",
             seen=f"{', '.join(said) or 'nothing'} after {Size(written[-1])}",
             bites=bool(hit) and len(full) == len(hit),
-            beside=_beside(others, f"take {Size(most)}"),
+            beside=beside_of(others, f"take {Size(most)}"),
             beside_is_well=len(well) == len(others),
             numbers={"written_bytes": written[-1], "disks_full": len(full), "other_disks_well": len(well)},
         )
@@ -122,7 +122,7 @@ class DiskSlow(_OnDisk):
         bandwidth, operations = int(mark.args["bytes_per_s"]), int(mark.args["operations_per_s"])
         block = _block(bandwidth)
         asked = min([bandwidth / block] * bool(bandwidth) + [operations] * bool(operations))
-        hit, others = _probe(scene, mark, "rate", _PATIENCE_S + 2 / asked, block=block, window_s=_WINDOW_S)
+        hit, others = probe_disks(scene, mark, "rate", _PATIENCE_S + 2 / asked, block=block, window_s=_WINDOW_S)
         low, high = (asked * factor for factor in _TOLERATED)
         tried = [answer for answer in hit.values() if not answer["error"]]
         ways = {way: [float(answer[way]) for answer in tried] for way in ("written", "read")}
@@ -133,7 +133,7 @@ class DiskSlow(_OnDisk):
             asked=_rate(asked, block),
             seen=", ".join([f"{way} {_rate(rate, block)}" for way, rate in mean.items() if tried] or _errors(hit)),
             bites=bool(hit) and len(slow) == len(hit),
-            beside=_beside(others, "are as quick as they were"),
+            beside=beside_of(others, "are as quick as they were"),
             beside_is_well=len(well) == len(others),
             numbers={f"{way}_bytes_per_s": rate * block for way, rate in mean.items()},
         )
@@ -155,7 +155,7 @@ class DiskStall(_OnDisk):
         return self.ordered(scene, chosen, "stall the disk of {}")
 
     def measure(self, scene: Scene, mark: Mark) -> Effect:
-        hit, others = _probe(scene, mark, "sync", _STALL_PATIENCE_S)
+        hit, others = probe_disks(scene, mark, "sync", _STALL_PATIENCE_S)
         still = [name for name, answer in hit.items() if answer["error"] == "stalled"]
         well = [name for name, answer in others.items() if not answer["error"] and answer["took_s"] < _QUICK_S]
         said = dict.fromkeys(answer["error"] or "an answer" for answer in hit.values())
@@ -163,13 +163,13 @@ class DiskStall(_OnDisk):
             asked="a write does not end",
             seen=f"{', '.join(said) or 'nothing'} within {_STALL_PATIENCE_S:g} s",
             bites=bool(hit) and len(still) == len(hit),
-            beside=_beside(others, "take a write"),
+            beside=beside_of(others, "take a write"),
             beside_is_well=len(well) == len(others),
             numbers={"disks_stalled": len(still), "other_disks_well": len(well)},
         )
 
 
-def _probe(scene: Scene, mark: Mark, do: str, seconds: float, **args: Any) -> tuple[Answers, Answers]:
+def probe_disks(scene: Scene, mark: Mark, do: str, seconds: float, **args: Any) -> tuple[Answers, Answers]:
     """The answers of the disks that are meant, and of some that are not; this machine's where there are none."""
     touched = {name for other in other_marks(scene, mark) for name in other.nodes}
     beside = [node for node in mark.args["beside"] if node["name"] not in touched]
@@ -183,7 +183,7 @@ def _probe(scene: Scene, mark: Mark, do: str, seconds: float, **args: Any) -> tu
     return {name: answer for name, answer in found.items() if name in meant}, others
 
 
-def _beside(others: Answers, well: str) -> str:
+def beside_of(others: Answers, well: str) -> str:
     return f"the disks of {', '.join(others)} {', '.join(_errors(others)) or well}"
 
 

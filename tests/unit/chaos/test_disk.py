@@ -9,6 +9,7 @@ import pytest
 
 from clusterkit.chaos.aim import aim
 from clusterkit.chaos.base import Effect, Fault, Target
+from clusterkit.chaos.faults.damage import BitFlip, Truncate
 from clusterkit.chaos.faults.disk import DiskFull, DiskSlow, DiskStall
 from clusterkit.chaos.strike import strike
 from clusterkit.units import Rate, Size
@@ -91,3 +92,35 @@ def test_where_no_other_node_has_a_disk_this_machine_is_looked_at() -> None:
 def test_a_stalled_disk_goes_on_soon_where_nobody_says_when() -> None:
     assert DiskStall.lease_s == 10
     assert DiskFull.lease_s == 600
+
+
+# -- damage ------------------------------------------------------------------------------------------------------------
+
+DAMAGED: Mapping[str, Any] = {"mains": {}, "beside": {}, "files": {"cache-1": {"file": "a.aof"}}}
+
+
+def _damage(*, is_damaged: bool, can_be_undone: bool = True) -> FakeAgent:
+    seen = {"cache-1": {"is_damaged": is_damaged, "can_be_undone": can_be_undone, "error": ""}}
+    answers = {"damage": lambda _args: seen, "disk_probe": lambda _args: {"cache-2": {"error": ""}}}
+    return FakeAgent(answers, before=dict(DAMAGED))
+
+
+def test_the_same_seed_flips_the_same_bit() -> None:
+    one, other, third = (
+        BitFlip(target=ONE).order(stage, aim(BitFlip(target=ONE), stage)).args["chances"]
+        for stage in (scene(seed=1), scene(seed=1), scene(seed=2))
+    )
+    assert one == other != third
+    assert 0 <= one["cache-1"]["share"] < 1
+    assert one["cache-1"]["bit"] in range(8)
+
+
+def test_a_file_is_damaged_when_it_reads_otherwise() -> None:
+    effect = strike(Truncate(target=ONE), scene(_damage(is_damaged=True)), 60).effect
+    assert (effect.bites, effect.seen) == (True, "cache-1:a.aof damaged")
+    assert not strike(Truncate(target=ONE), scene(_damage(is_damaged=False)), 60).effect.bites
+
+
+def test_nothing_cut_off_is_no_fault() -> None:
+    with pytest.raises(ValueError, match="write 1B or more"):
+        Truncate(target=ONE, bytes=Size(0))

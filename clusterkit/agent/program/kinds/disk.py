@@ -6,6 +6,7 @@ import signal
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from .. import loop, mounts, nodes, on_disk
@@ -20,7 +21,7 @@ _SECONDS = 2.0
 _PROBES = ("room", "sync", "rate")
 
 
-class _OnDisks(Kind):
+class OnDisks(Kind):
     """`args`: `nodes`, `beside`. `before`: `mains` and `beside`, the lives of the services that ran, by node name."""
 
     def look(self, entry: Entry) -> dict[str, Any]:
@@ -29,7 +30,7 @@ class _OnDisks(Kind):
                 mounts.needed(entry.cluster, node)
                 raise Refused(f"{node['name']} has no disk of its own", "set data: loop for its component")
             if self.name != Stall.name:
-                _needs_motion(self.box, entry, node)
+                needs_motion(self.box, entry, node)
         return {"mains": alive(entry.args["nodes"]), "beside": alive(entry.args["beside"])}
 
     def others(self, entry: Entry, node: Spot) -> list[Entry]:
@@ -41,13 +42,13 @@ class _OnDisks(Kind):
         ]
 
 
-class Full(_OnDisks):
+class Full(OnDisks):
     """`args`: also `leave`, the bytes that stay free. The room is taken by a file, which a restart does not change."""
 
     name = "disk-full"
 
     def make(self, entry: Entry) -> None:
-        _do_all(entry.cluster, entry.args["nodes"], "fill", leave=entry.args["leave"])
+        do_all(entry.cluster, entry.args["nodes"], "fill", {"leave": entry.args["leave"]})
 
     def sweep(self) -> None:
         """Disks are attached again after the machine was started anew; devices of deleted ones are let go."""
@@ -57,15 +58,15 @@ class Full(_OnDisks):
     def undo(self, entry: Entry) -> None:
         """Another one on the same disk takes its own room again."""
         for node in entry.args["nodes"]:
-            _needs_motion(self.box, entry, node)
-        _do_all(entry.cluster, entry.args["nodes"], "empty")
+            needs_motion(self.box, entry, node)
+        do_all(entry.cluster, entry.args["nodes"], "empty")
         for node in entry.args["nodes"]:
             left = [int(other.args["leave"]) for other in self.others(entry, node)]
             if left:
-                _do_all(entry.cluster, [node], "fill", leave=min(left))
+                do_all(entry.cluster, [node], "fill", {"leave": min(left)})
 
 
-class Stall(_OnDisks):
+class Stall(OnDisks):
     """Whatever a service writes waits. A node that is being killed is let go: it could not end before."""
 
     name = "disk-stall"
@@ -81,7 +82,7 @@ class Stall(_OnDisks):
         """Freezes what was mounted again since; a node that does not run has nothing to be held up."""
         dying = [node for node in entry.args["nodes"] if _is_being_killed(node)]
         if dying:
-            _do_all(entry.cluster, dying, "thaw")
+            do_all(entry.cluster, dying, "thaw")
         anew = [
             node
             for node in entry.args["nodes"]
@@ -91,7 +92,7 @@ class Stall(_OnDisks):
 
     def undo(self, entry: Entry) -> None:
         wanted = [node for node in entry.args["nodes"] if not self.others(entry, node)]
-        _do_all(entry.cluster, wanted, "thaw")
+        do_all(entry.cluster, wanted, "thaw")
         self._frozen = {key: pid for key, pid in self._frozen.items() if key[0] != entry.id}
 
     def sweep(self) -> None:
@@ -99,15 +100,15 @@ class Stall(_OnDisks):
         wanted = {(one.cluster, node["name"]) for one in self.box.entries(self.name) for node in one.args["nodes"]}
         for image in loop.images():
             if (image.parent.name, image.stem) not in wanted:
-                _do_all(image.parent.name, [{"name": image.stem, "id": "unknown"}], "thaw")
+                do_all(image.parent.name, [{"name": image.stem, "id": "unknown"}], "thaw")
 
     def _freeze(self, entry: Entry, wanted: Sequence[Spot]) -> None:
-        _do_all(entry.cluster, wanted, "freeze")
+        do_all(entry.cluster, wanted, "freeze")
         for node in wanted:
             self._frozen[entry.id, node["id"]] = nodes.init(node["id"])
 
 
-class Slow(_OnDisks):
+class Slow(OnDisks):
     """`args`: also `bytes_per_s` and `operations_per_s`, 0 for no limit; for reads and for writes, each by itself.
 
     The limits are those of the node's cgroup for the device of its disk; a node that was restarted has a new cgroup.
@@ -163,7 +164,7 @@ def _lines(number: int, bytes_per_s: int, operations_per_s: int) -> list[tuple[s
     ]
 
 
-def _needs_motion(box: Box, entry: Entry, node: Spot) -> None:
+def needs_motion(box: Box, entry: Entry, node: Spot) -> None:
     """Raises: Refused where the disk stands still: nothing could be done on it."""
     for other in box.entries(Stall.name, entry.cluster):
         if node["name"] in other.nodes:
@@ -189,7 +190,7 @@ def _device(cluster: str, node: Spot) -> str:
     return "" if number is None else f"{loop.DEVICES}/loop{number}"
 
 
-def _asked(
+def asked(
     cluster: str, wanted: Iterable[Spot], do: str, seconds: float, given: Mapping[str, Mapping[str, Any]]
 ) -> dict[str, dict[str, Any]]:
     """node name -> what a piece of work on its disk gave; side by side. Those without a disk are left out.
@@ -206,9 +207,9 @@ def _asked(
         return {name: done.result() for name, done in begun.items()}
 
 
-def _do_all(cluster: str, wanted: Sequence[Spot], do: str, **args: Any) -> None:
+def do_all(cluster: str, wanted: Sequence[Spot], do: str, args: Mapping[str, Any] = MappingProxyType({})) -> None:
     """Raises: Refused for the first that could not be done, when all were tried."""
-    found = _asked(cluster, wanted, do, _SECONDS, {node["name"]: args for node in wanted})
+    found = asked(cluster, wanted, do, _SECONDS, {node["name"]: args for node in wanted})
     for name, answer in found.items():
         if answer["error"]:
             raise Refused(f"{name}: the disk could not be made to {do}: {answer['error']}", "try again")
@@ -226,7 +227,7 @@ def disk_probe(args: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     if args["do"] == "rate":
         for node in wanted:
             given[node["name"]]["group"] = str(nodes.cgroup(node["id"], "blkio") or "")
-    return _asked(args["cluster"], wanted, args["do"], float(args["seconds"]), given)
+    return asked(args["cluster"], wanted, args["do"], float(args["seconds"]), given)
 
 
 KINDS = (Full, Slow, Stall)
