@@ -202,15 +202,38 @@ def _break(
     def made(_fault: Fault, mark: Mark) -> None:
         opened.say(f"{mark.id}: {mark.words}", mark.nodes)
 
-    struck = strike(fault, scene, lease_s, made=made)
-    mark, effect = struck.mark, struck.effect
-    opened.say(f"{mark.id}: {effect}", mark.nodes)
-    click.echo(f"{mark.id}: {mark.words}")
+    with ended_by_signals():
+        struck = strike(fault, scene, lease_s, made=made)
+        opened.say(f"{struck.mark.id}: {struck.effect}", struck.mark.nodes)
+        try:
+            _tell(struck, chance if scene.random.getstate() != before else None)
+            return _after(opened, scene, struck, asked, lease_s)
+        except KeyboardInterrupt:
+            if fault.is_lasting:
+                _heal(opened, scene, struck)
+                click.echo(f"healed {struck.mark.id}: {struck.mark.words}")
+            return EXIT_INTERRUPTED
+
+
+def _tell(struck: Struck, chance: int | None) -> None:
+    effect = struck.effect
+    click.echo(f"{struck.mark.id}: {struck.mark.words}")
     click.echo(f"  asked {effect.asked}, seen {effect.seen}" + ("" if effect.bites else ": did not bite"))
     if effect.beside:
         click.echo(f"  beside it {effect.beside}" + ("" if effect.beside_is_well else ": affected, and must not be"))
-    if scene.random.getstate() != before:
+    if chance is not None:
         click.echo(f"  chosen by --seed {chance}")
+
+
+def _after(
+    opened: ChaosCluster,
+    scene: Scene,
+    struck: Struck,
+    asked: float | Literal["default"] | None,
+    lease_s: float | None,
+) -> int:
+    """What is left to do once it is made: the exit code."""
+    fault, mark, effect = struck.fault, struck.mark, struck.effect
     code = EXIT_OK if effect.bites and effect.beside_is_well else EXIT_UNHEALTHY
     if not fault.is_lasting:
         return code
@@ -219,7 +242,8 @@ def _break(
         click.echo("  healed: what does not bite is not kept")
         return code
     if fault.keeps or (mark.engine and asked not in ("default", None)):
-        return _stay(opened, scene, struck, lease_s) or code
+        _stay(opened, scene, struck, lease_s)
+        return code
     if mark.engine and asked == "default":
         scene.agent.renew([mark.id], None)
         lease_s = None
@@ -235,35 +259,32 @@ def _end(mark: Mark, lease_s: float | None) -> str:
     return "until: " if lease_s is None else f"until {until(replace(mark, left_s=lease_s))}, or: "
 
 
-def _stay(opened: ChaosCluster, scene: Scene, struck: Struck, lease_s: float | None) -> int:
+def _stay(opened: ChaosCluster, scene: Scene, struck: Struck, lease_s: float | None) -> None:
     """Here until it is over: what has to be done again and again is done from here, and healed from here."""
     from clusterkit.cli._chaos_words import lasting
     from clusterkit.clock import SYSTEM, Deadline
 
     deadline = None if lease_s is None else Deadline(lease_s)
     click.echo(f"  {'until it is healed' if lease_s is None else f'for {lasting(lease_s)}'}; Ctrl-C heals it at once")
-    code = EXIT_OK
-    with ended_by_signals():
-        try:
-            while deadline is None or not deadline.is_over:
-                SYSTEM.sleep(KEEP_SECONDS if deadline is None else min(KEEP_SECONDS, deadline.left))
-                if not any(mark.id == struck.mark.id for mark in scene.agent.marks(scene.cluster)):
-                    click.echo(f"{struck.mark.id} was healed meanwhile")
-                    return EXIT_OK
-                if struck.fault.keeps:
-                    _keep(opened, scene, struck)
-        except KeyboardInterrupt:
-            code = EXIT_INTERRUPTED
-        _heal(opened, scene, struck)
+    while deadline is None or not deadline.is_over:
+        SYSTEM.sleep(KEEP_SECONDS if deadline is None else min(KEEP_SECONDS, deadline.left))
+        if not _keep(opened, scene, struck):
+            click.echo(f"{struck.mark.id} was healed meanwhile")
+            return
+    _heal(opened, scene, struck)
     click.echo(f"healed {struck.mark.id}: {struck.mark.words}")
-    return code
 
 
-def _keep(opened: ChaosCluster, scene: Scene, struck: Struck) -> None:
+def _keep(opened: ChaosCluster, scene: Scene, struck: Struck) -> bool:
+    """Keeps it up, where that has to be done from here. False: somebody has healed it."""
     try:
-        struck.fault.keep(scene.look(), struck.mark)
+        if not any(mark.id == struck.mark.id for mark in scene.agent.marks(scene.cluster)):
+            return False
+        if struck.fault.keeps:
+            struck.fault.keep(scene.look(), struck.mark)
     except ClusterkitError as error:  # it is tried again in a second, and healed whatever happens
         opened.journal.say(f"{struck.mark.id}: {error.what}", level="warning")
+    return True
 
 
 def _heal(opened: ChaosCluster, scene: Scene, struck: Struck) -> None:

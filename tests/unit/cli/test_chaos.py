@@ -278,6 +278,16 @@ def test_what_has_to_be_kept_is_kept_and_healed_with_ctrl_c(stage: Stage) -> Non
     assert "until it is healed; Ctrl-C heals it at once" in lines[3]
 
 
+def test_ctrl_c_at_any_moment_leaves_nothing(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(_chaos_verb, "_tell", interrupted)
+    assert stage.make(Break(), "ever") == (130, ["healed break-1: break cache-1"])
+    assert stage.marks == []
+    assert stage.make(Once()) == (130, [])
+
+
 def test_what_somebody_else_healed_is_kept_no_longer(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(FakeAgent, "marks", lambda _self, _cluster="": ())
     code, lines = stage.make(Keep(), "ever")
