@@ -159,7 +159,7 @@ def _converge(
     rendered = {
         node.name: _rendered(wanted, node.name, built[node.image]) for node in wanted.nodes if node.component in chosen
     }
-    disks = _disks(site, topology.name, rendered)
+    disks = _disks(site, topology.name, rendered, is_new=record is None)
     changes = differences(record, rendered, disks, orphans=not only)
     _refuse_new_members(wanted, record, changes)
     _apply(site, wanted, record, rendered, disks, changes, wait_timeout)
@@ -420,27 +420,36 @@ def _heal_first(site: Site, cluster: str) -> None:
         site.journal.say(f"not everything could be healed before the end: {error.what}", level="warning")
 
 
-def _disks(site: Site, cluster: str, rendered: Mapping[str, Rendered]) -> Mapping[str, str]:
-    """node -> the device of its disk, made and attached by the agent where a component asks for one."""
+def _disks(site: Site, cluster: str, rendered: Mapping[str, Rendered], *, is_new: bool) -> Mapping[str, str]:
+    """node -> the device of its disk, made and attached by the agent where a component asks for one.
+
+    `is_new`: there is no such cluster yet, so that disks of its name are an older one's, which somebody removed by hand.
+    """
     sizes = {name: node.plan.data_bytes for name, node in rendered.items() if node.plan.has_disk}
     if not sizes:
         return {}
     with open_agent(site.provider, site.journal) as agent, site.journal.step(f"attach {count(len(sizes), 'disk')}"):
+        if is_new:
+            agent.call("disks_remove", cluster=cluster, nodes=None)
         return dict(agent.call("disks_make", cluster=cluster, nodes=sizes))
 
 
 def _remove_disks(site: Site, cluster: str, nodes: Sequence[str] | None = None) -> None:
     """Those of the nodes, or all of the cluster, once nothing mounts them; and those of clusters that are no more.
 
-    A cluster's network is made before its disks and removed after them: whoever has no network is listed nowhere.
+    A cluster's network is made before its disks and removed after them: whoever has no network is listed nowhere. What
+    cannot be removed is told; it does not keep anybody from taking the cluster down.
     """
     if not DockerAgent(site.provider.client).exists():
         return
-    with open_agent(site.provider, site.journal) as agent:
-        agent.call("disks_remove", cluster=cluster, nodes=nodes)
-        left = {disk["cluster"] for disk in agent.call("disks")}
-        for lost in left - {record.name for record in site.provider.clusters()}:
-            agent.call("disks_remove", cluster=lost, nodes=None)
+    try:
+        with open_agent(site.provider, site.journal) as agent:
+            agent.call("disks_remove", cluster=cluster, nodes=nodes)
+            left = {disk["cluster"] for disk in agent.call("disks")}
+            for lost in left - {record.name for record in site.provider.clusters()}:
+                agent.call("disks_remove", cluster=lost, nodes=None)
+    except ClusterkitError as error:
+        site.journal.say(f"disks could not be removed, the next down does it: {error.what}", level="warning")
 
 
 def _retire(site: Site, node: NodeRecord, *, data: bool, graceful: bool = True) -> int:

@@ -91,6 +91,19 @@ def test_an_up_of_some_components_removes_nothing() -> None:
     assert differences(found, {"db-1": _rendered("db-1")}, orphans=False) == ()
 
 
+def test_a_disk_that_is_another_device_now_needs_a_new_node() -> None:
+    """After the machine was started anew: all nodes are down, and none can wait for the others."""
+    found = replace(
+        _cluster(_record("db-1", State.EXITED), _record("db-2")), devices={"db-1": "/dev/loop0", "db-2": "/dev/loop1"}
+    )
+    wanted = {name: _rendered(name) for name in ("db-1", "db-2")}
+    assert differences(found, wanted, {"db-1": "/dev/loop0", "db-2": "/dev/loop1"})[0].action == "start"
+    assert differences(found, wanted, {"db-1": "/dev/loop8", "db-2": "/dev/loop9"}) == (
+        Change("db-1", "create", "its disk is another device now"),
+        Change("db-2", "recreate", "its disk is another device now"),
+    )
+
+
 def test_a_name_belongs_to_one_file() -> None:
     mine = Topology("shop", {}, file=Path("/home/me/clusterkit.yml"))
     check_owner(mine, None)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from clusterkit.agent.program import nodes, on_disk
+from clusterkit.agent.program import loop, nodes, on_disk
 from clusterkit.agent.program.entry import Entry
 from clusterkit.agent.program.kind import Refused
 from clusterkit.agent.program.kinds import disk
@@ -102,6 +102,21 @@ def test_limits_are_written_as_the_kernel_reads_them(monkeypatch: pytest.MonkeyP
 def test_no_order_can_be_given_as_a_measurement() -> None:
     with pytest.raises(Refused, match="thaw is no measurement"):
         disk.disk_probe({"cluster": "shop", "nodes": [NODE], "beside": [], "do": "thaw", "args": {}, "seconds": 1})
+
+
+def test_a_trial_leaves_no_disk(done: list[tuple[str, dict[str, Any]]], monkeypatch: pytest.MonkeyPatch) -> None:
+    removed: list[Path] = []
+    monkeypatch.setattr(loop, "make", lambda *_disk: "/dev/loop9")
+    monkeypatch.setattr(loop, "remove", removed.append)
+    disk._tried.cache_clear()
+    assert disk.Stall(Box()).trial() == disk.Full(Box()).trial() == ""
+    assert [do for do, _ in done] == ["fill", "empty", "freeze", "thaw", "sync"]
+    assert removed == [loop.image_of(".trial", "disk")]
+    monkeypatch.setattr(on_disk, "ask", lambda *_asked, **_args: {"error": "EPERM"})
+    disk._tried.cache_clear()
+    with pytest.raises(Refused, match="could not be made to fill: EPERM"):
+        disk.Full(Box()).trial()
+    assert len(removed) == 2
 
 
 # -- files -------------------------------------------------------------------------------------------------------------

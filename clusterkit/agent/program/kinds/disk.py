@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -18,11 +19,16 @@ Spot = Mapping[str, str]
 
 _LOOP_MAJOR = 7
 _SECONDS = 2.0
+_TRIAL = ".trial"
+"""No cluster can have this name."""
 _PROBES = ("room", "sync", "rate")
 
 
 class OnDisks(Kind):
     """`args`: `nodes`, `beside`. `before`: `mains` and `beside`, the lives of the services that ran, by node name."""
+
+    def trial(self) -> str:
+        return _tried()
 
     def look(self, entry: Entry) -> dict[str, Any]:
         for node in entry.args["nodes"]:
@@ -122,6 +128,12 @@ class Slow(OnDisks):
         super().__init__(box)
         self._slow: dict[tuple[str, str], int | None] = {}
 
+    def trial(self) -> str:
+        """Only looked at: in the group of a node alone there is something to be tried."""
+        groups = nodes.CGROUPS if nodes.is_unified() else nodes.CGROUPS / "blkio"
+        file = "io.max" if nodes.is_unified() else "blkio.throttle.write_bps_device"
+        return _tried() or ("" if any(groups.glob(f"*/{file}")) else f"no cgroup has {file}: disks cannot be limited")
+
     def make(self, entry: Entry) -> None:
         for node in entry.args["nodes"]:
             self._limit(entry, node, [entry])
@@ -149,6 +161,19 @@ class Slow(OnDisks):
             for file, line in _lines(number, *limits):
                 (group / file).write_text(line)
         self._slow[entry.id, node["id"]] = nodes.init(node["id"])
+
+
+@cache
+def _tried() -> str:
+    """On a small disk of nobody's."""
+    node = {"name": "disk", "id": "none"}
+    try:
+        loop.make(_TRIAL, node["name"], loop.SMALLEST)
+        for do, args in (("fill", {"leave": 0}), ("empty", {}), ("freeze", {}), ("thaw", {}), ("sync", {})):
+            do_all(_TRIAL, [node], do, args)
+    finally:
+        loop.remove(loop.image_of(_TRIAL, node["name"]))
+    return ""
 
 
 def _lines(number: int, bytes_per_s: int, operations_per_s: int) -> list[tuple[str, str]]:
