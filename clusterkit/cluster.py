@@ -423,7 +423,7 @@ def _heal_first(site: Site, cluster: str) -> None:
 def _disks(site: Site, cluster: str, rendered: Mapping[str, Rendered], *, is_new: bool) -> Mapping[str, str]:
     """node -> the device of its disk, made and attached by the agent where a component asks for one.
 
-    `is_new`: there is no such cluster yet, so that disks of its name are an older one's, which somebody removed by hand.
+    `is_new`: there is no such cluster yet, so that disks of its name are an older one's.
     """
     sizes = {name: node.plan.data_bytes for name, node in rendered.items() if node.plan.has_disk}
     if not sizes:
