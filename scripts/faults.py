@@ -80,6 +80,8 @@ CASES: tuple[tuple[str, dict[str, object]], ...] = (
     ("disk-stall", {"target": "registry-2"}),
     ("disk-read-only", {"target": "registry-3"}),
     ("disk-error", {"target": "registry-1"}),
+    ("truncate", {"target": "cache-2"}),
+    ("bit-flip", {"target": "cache-2"}),
     ("power-loss", {"target": "registry"}),
     ("clock-jump", {"by": "1h", "target": "cache-1"}),
     ("clock-jump", {"by": "30s", "target": "leader of registry", "back": True}),

@@ -20,22 +20,19 @@ from ..kind import Refused
 from .process import Down, Kill
 
 _CANARY = ".clusterkit-unsynced"
-_PROBE = ".clusterkit-probe"
 _PROBE_SECONDS = 1.0
 _CHECK_SECONDS = 10.0
-_WRITES = f"""
+_WRITES = """
 import os, sys
-path = sys.argv[1] + "/{_PROBE}"
 try:
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    handle = os.open(sys.argv[1], os.O_WRONLY | os.O_TMPFILE, 0o600)
     os.write(handle, b"x")
     os.fsync(handle)
-    os.close(handle)
-    os.unlink(path)
     print("ok")
 except OSError as error:
     print(error.errno)
 """
+"""The file has no name: whoever dies in the middle leaves nothing."""
 
 
 class Power(Kill):
@@ -112,9 +109,8 @@ def _disks(entry: Entry) -> list[str]:
 def _tidy(cluster: str, node: Mapping[str, str]) -> None:
     found = mounts.folder(cluster, node)
     if found is not None:
-        for name in (_CANARY, _PROBE):
-            with contextlib.suppress(OSError):  # it is gone, or its disk is
-                (found / name).unlink()
+        with contextlib.suppress(OSError):  # it is gone, or its disk is
+            (found / _CANARY).unlink()
 
 
 def unsynced(args: Mapping[str, Any]) -> dict[str, bool | None]:
@@ -154,18 +150,16 @@ def writes(args: Mapping[str, Any]) -> dict[str, str]:
         if folder is None:
             found[node["name"]] = "down"
             continue
+        process = subprocess.Popen(
+            [sys.executable, "-ISc", _WRITES, str(folder)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        )
         try:
-            done = subprocess.run(
-                [sys.executable, "-ISc", _WRITES, str(folder)],
-                capture_output=True,
-                text=True,
-                check=False,
-                timeout=_PROBE_SECONDS,
-            )
+            output, _ = process.communicate(timeout=_PROBE_SECONDS)
         except subprocess.TimeoutExpired:
+            process.kill()  # and not waited for: it ends when its disk answers
             found[node["name"]] = "stalled"
             continue
-        said = done.stdout.strip()
+        said = output.strip()
         found[node["name"]] = errno.errorcode.get(int(said), said) if said.isdigit() else said or "down"
     return found
 
