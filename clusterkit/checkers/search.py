@@ -204,9 +204,10 @@ class Search:
                 continue
             self._work += 1
             after = apply(state, first.f, first.argument, UNKNOWN)
-            if after is ILLEGAL or after == state:
-                continue
             before = hidden if first.f in overwrites else burden
+            # One that writes what is there already is of use all the same, where it hides others.
+            if after is ILLEGAL or (after == state and before == burden):
+                continue
             then = self._with_reads(after, before)
             if first.f not in overwrites or then != before or self._is_found(after, done):
                 reach(after, done, then | unused, is_over=is_read and not then & place.must)

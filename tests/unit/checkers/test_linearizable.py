@@ -57,6 +57,11 @@ def test_agrees_with_brute_force(name: str, seed: int) -> None:
     _agree(name, seed, calls=7)
 
 
+def test_a_write_of_unknown_outcome_may_hide_another_without_changing_the_value() -> None:
+    """Once judged wrongly: w0, r0, w2, the open w0, cas 0 -> 1, r1 is a legal order."""
+    _agree("cas-register", seed=2006, calls=10)
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("name", OBJECTS)
 @settings(max_examples=20_000, deadline=None)

@@ -17,6 +17,7 @@ from typing import Any
 from .. import loop, mounts, nodes
 from ..entry import Entry
 from ..kind import Refused
+from .disk import needs_motion
 from .process import Down, Kill
 
 _CANARY = ".clusterkit-unsynced"
@@ -46,6 +47,8 @@ class Power(Kill):
 
     def look(self, entry: Entry) -> dict[str, Any]:
         disks = _disks(entry)
+        for node in entry.args["nodes"]:
+            needs_motion(self.box, entry, node)
         return {**super().look(entry), "token": secrets.token_hex(8), "disks": disks}
 
     def make(self, entry: Entry) -> None:
@@ -61,7 +64,9 @@ class Power(Kill):
     def undo(self, entry: Entry) -> None:
         """What was written for our sake is gone with the power, but for a chance of the kernel having been quicker."""
         for node in entry.args["nodes"]:
-            _tidy(entry.cluster, node)
+            with contextlib.suppress(Refused):  # it stands still: nothing that touches it would ever end
+                needs_motion(self.box, entry, node)
+                _tidy(entry.cluster, node)
 
 
 class DiskError(Down):
@@ -71,6 +76,7 @@ class DiskError(Down):
 
     def look(self, entry: Entry) -> dict[str, Any]:
         for node in entry.args["nodes"]:
+            needs_motion(self.box, entry, node)
             mounts.needed(entry.cluster, node)
         return super().look(entry)
 
