@@ -8,13 +8,6 @@ from collections.abc import Iterator
 import pytest
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Side by side, a file stays with one worker, unless its tests name a group that several files share."""
-    for item in items:
-        if item.get_closest_marker("xdist_group") is None:
-            item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
-
-
 @pytest.fixture
 def cluster_name() -> Iterator[str]:
     """A fresh cluster name. Whatever carries its label is gone afterwards, whatever happened in the test."""
