@@ -6,7 +6,6 @@ MAKEFLAGS += --no-print-directory
 
 BIN := .venv/bin
 # One after another: an engine has one agent, and tests of faults look at the whole host, which other tests change.
-SIDE_BY_SIDE :=
 COVERAGE := --cov --cov-report=term:skip-covered
 
 .PHONY: help setup engine check format unit integration test test-all demo bench cold clean
@@ -39,13 +38,13 @@ unit: setup  ## quick tests: no network, no engine
 	@$(BIN)/pytest tests/unit -m "not long"
 
 integration: setup engine  ## tests with real nodes in containers
-	@$(BIN)/pytest tests/integration -m "not long" $(SIDE_BY_SIDE) --durations=20
+	@$(BIN)/pytest tests/integration -m "not long" --durations=20
 
 test: setup engine check  ## everything but the long ones; the last line is pytest's summary
-	@$(BIN)/pytest tests -m "not long" $(SIDE_BY_SIDE) --durations=20 $(COVERAGE)
+	@$(BIN)/pytest tests -m "not long" --durations=20 $(COVERAGE)
 
 test-all: setup engine check  ## the long ones too
-	@$(BIN)/pytest tests $(SIDE_BY_SIDE) --durations=20 $(COVERAGE)
+	@$(BIN)/pytest tests --durations=20 $(COVERAGE)
 
 demo: setup engine  ## a cluster comes up, fails over and goes away, in front of you
 	@$(BIN)/python scripts/demo.py
