@@ -5,7 +5,6 @@ SHELL := /bin/bash
 MAKEFLAGS += --no-print-directory
 
 BIN := .venv/bin
-# One after another: an engine has one agent, and tests of faults look at the whole host, which other tests change.
 COVERAGE := --cov --cov-report=term:skip-covered
 
 .PHONY: help setup engine check format unit integration test test-all demo bench cold clean
@@ -40,6 +39,7 @@ unit: setup  ## quick tests: no network, no engine
 integration: setup engine  ## tests with real nodes in containers
 	@$(BIN)/pytest tests/integration -m "not long" --durations=20
 
+# One after another: an engine has one agent, and tests of faults look at the whole host, which other tests change.
 test: setup engine check  ## everything but the long ones; the last line is pytest's summary
 	@$(BIN)/pytest tests -m "not long" --durations=20 $(COVERAGE)
 
