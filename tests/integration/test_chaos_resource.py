@@ -64,12 +64,14 @@ def test_it_bites_and_heals(scene: Scene, fault: Fault) -> None:
     passes_its_trial(scene, fault)
 
 
-def test_an_oom_kill_ends_the_service_by_kill(scene: Scene) -> None:
-    """Nobody but the kernel sends that here; the engine's own word, OOMKilled, comes too late now and then."""
+def test_an_oom_kill_is_the_kernels(scene: Scene) -> None:
     strike(OomKill(target=at("cache-3")), scene, 60)
     _until(lambda: scene.look().nodes["cache-3"].state is State.EXITED)
     node = scene.look().nodes["cache-3"]
     assert node.exit_code == 128 + signal.SIGKILL
+    provider = DockerProvider()
+    _until(lambda: bool(provider.client.inspect_container(node.runtime_id)["State"]["OOMKilled"]))
+    provider.client.close()
 
 
 def test_the_smaller_limit_is_in_force_and_each_heals_alone(scene: Scene) -> None:
@@ -86,7 +88,7 @@ def test_the_smaller_limit_is_in_force_and_each_heals_alone(scene: Scene) -> Non
 def test_limits_and_stress_come_back_after_a_restart(scene: Scene) -> None:
     limit = strike(Cpu(limit=FIFTH, target=at("cache-1")), scene, 60)
     stress = strike(CpuStress(target=at("cache-1"), workers=2), scene, 60)
-    assert stress.effect.numbers["cores"] < 0.6, "the workers share the node's limit"
+    assert stress.effect.numbers["cores"] < 0.3, "the workers share the node's limit"
     heal(scene, [stress.mark.id])
     memory = strike(Memory(limit=Size.parse("48MB"), target=at("cache-1")), scene, 60)
     stress = strike(CpuStress(target=at("cache-2")), scene, 60)

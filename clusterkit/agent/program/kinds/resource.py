@@ -357,16 +357,20 @@ def hold(args: Mapping[str, Any]) -> list[int | None]:
     return found
 
 
+_START_SECONDS = 0.1
+
+
 def strain(args: Mapping[str, Any]) -> list[float | None]:
     """How many cores works of ours take in each of `nodes`, over `wait_s` seconds. None: the node does not run."""
     wait = float(args.get("wait_s", 0.5))
     folders = [nodes.cgroup(node["id"], "cpu") for node in args["nodes"]]
+    threading.Event().wait(_START_SECONDS)  # a work that has just begun still joins the node's group
     begun = [_strain(folder) for folder in folders]
     threading.Event().wait(wait)
     then = [_strain(folder) for folder in folders]
     ticks = os.sysconf("SC_CLK_TCK")
     return [
-        None if folder is None else sum(now - first.get(pid, 0) for pid, now in last.items()) / ticks / wait
+        None if folder is None else sum(now - first.get(pid, now) for pid, now in last.items()) / ticks / wait
         for folder, first, last in zip(folders, begun, then, strict=True)
     ]
 
