@@ -375,11 +375,6 @@ def strain(args: Mapping[str, Any]) -> list[float | None]:
     ]
 
 
-def free(_args: Mapping[str, Any]) -> dict[str, int]:
-    """What this machine has: `cores`, and `memory` in bytes that can still be had."""
-    return {"cores": os.cpu_count() or 1, "memory": _available()}
-
-
 def _strain(folder: Path | None) -> dict[int, int]:
     """pid -> CPU time in ticks, of those processes in a cgroup that are no processes of its container."""
     found: dict[int, int] = {}
@@ -485,4 +480,4 @@ def _has(controller: str, unified: str, split: str) -> str:
 _MEMORY_V1 = ("memory.limit_in_bytes", "memory.memsw.limit_in_bytes")
 
 KINDS = (Cpu, Memory, Stress)
-CALLS = {"work": work, "hold": hold, "strain": strain, "free": free}
+CALLS = {"work": work, "hold": hold, "strain": strain}
