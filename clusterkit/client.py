@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
 
 class Client(Protocol):
@@ -26,3 +26,24 @@ class Client(Protocol):
 
 class ClientError(Exception):
     """The system answered, and the answer was an error: its own words."""
+
+
+class NotSent(ConnectionError):
+    """The request never left, so that nobody can have carried it out: no connection, or no log-in."""
+
+
+class Refused(ClientError):
+    """The system answered that it did not do what was asked, and surely never will: its own words."""
+
+
+class Driver(Protocol):
+    """The calls of one kind of workload, on one system, for one client of it; for one thread at a time.
+
+    Made with (Running, Member, Purpose); its class is named in Component.drivers. `call` gives the result of the call,
+    in the form that docs/history-format.md has for the kind. A call ends within the Running's `timeout`.
+    Raises: NotSent, Refused (it surely did not happen); any other OSError or ClientError (nobody knows).
+    """
+
+    def call(self, f: str, key: str, value: Any) -> Any: ...
+
+    def close(self) -> None: ...

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from clusterkit.client import Client
+from clusterkit.client import Client, Driver
 from clusterkit.model.topology import Build, ComponentSpec
 from clusterkit.node import Node
 
@@ -123,9 +123,19 @@ class Running:
         made: Client = getattr(importlib.import_module(module), name)(self, member)
         return made
 
+    def driver(self, member: Member, purpose: Purpose) -> Driver:
+        """A new driver that talks to this member; the caller closes it. Raises: KeyError for a kind it has none for."""
+        module, _, name = self.component.drivers[purpose.kind].partition(":")
+        made: Driver = getattr(importlib.import_module(module), name)(self, member, purpose)
+        return made
+
 
 Unready = Mapping[str, str]
 """node name -> what was last seen that kept it from being ready. Empty: ready."""
+
+Discover = Callable[[Running, int], tuple[Running, Member]]
+"""(the component, how often this client has asked before, its own number added) -> whom it should talk to now, and of
+which component. As the system's own clients find out: by asking it. Raises: OSError, ClientError where nobody says."""
 
 Condition = Callable[[Running], Unready]
 """Looks once, never waits; a failure to connect is an Unready, not an exception."""
@@ -150,6 +160,20 @@ class Finding:
     what: str
     is_ok: bool
     node: str = ""
+
+
+@dataclass(frozen=True)
+class Purpose:
+    """What a driver is made for.
+
+    `kind`: register, set, counter, queue, bank or ids. `options`: what the workload says beside what all workloads say,
+    read by Component.workload. `client`: the number of the client, from 0; `folder`: where the topology lies.
+    """
+
+    kind: str
+    options: Any = None
+    client: int = 0
+    folder: str = ""
 
 
 @dataclass(frozen=True)
@@ -192,6 +216,11 @@ class Bootstrap:
     run: Callable[[Running], None]
 
 
+def next_member(running: Running, turn: int) -> tuple[Running, Member]:
+    """Where every member serves every client: the next one in turn."""
+    return running, running.members[turn % len(running.members)]
+
+
 def _no_misfits(_spec: ComponentSpec, _all: Mapping[str, ComponentSpec]) -> Iterable[Misfit]:
     return ()
 
@@ -230,6 +259,9 @@ class Component:
     health       the component's own view; may write and read back through the client
     checks       a module of testinfra checks (functions test_*(host)), or the path of a Python file
     client       "module:Class", called with (Running, Member); imported when needed
+    drivers      kind of workload -> "module:Class" of the Driver that speaks it; imported when needed
+    workload     what a `workload:` on this component may say beside what all workloads say
+    discover     how clients find the member to talk to
     build        the Dockerfile that a component's options name, None otherwise
     packages     packages that a component's options name, installed beside the role's own
     """
@@ -260,6 +292,9 @@ class Component:
     health: Callable[[Running], Iterable[Finding]] = _no_findings
     checks: str = ""
     client: str = ""
+    drivers: Mapping[str, str] = field(default_factory=dict)
+    workload: type[Options] = Options
+    discover: Discover = next_member
     claims: Claims = Claims()
     needs_quorum: bool = False
     replicas: Literal["any", "odd"] = "any"
