@@ -36,12 +36,16 @@ class Refused(ClientError):
     """The system answered that it did not do what was asked, and surely never will: its own words."""
 
 
+class Unmet(Refused):
+    """A condition of the call did not hold: another value than expected, no cover. The system is well."""
+
+
 class Driver(Protocol):
     """The calls of one kind of workload, on one system, for one client of it; for one thread at a time.
 
     Made with (Running, Member, Purpose); its class is named in Component.drivers. `call` gives the result of the call,
     in the form that docs/history-format.md has for the kind. A call ends within the Running's `timeout`.
-    Raises: NotSent, Refused (it surely did not happen); any other OSError or ClientError (nobody knows).
+    Raises: NotSent, Refused, Unmet (it surely did not happen); any other OSError or ClientError (nobody knows).
     """
 
     def call(self, f: str, key: str, value: Any) -> Any: ...

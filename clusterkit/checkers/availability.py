@@ -7,7 +7,9 @@ from typing import Any
 
 from clusterkit.checkers.base import Validity, Verdict
 from clusterkit.history.history import Call, History
-from clusterkit.history.op import NEMESIS, OBSERVER, Op, OpType
+from clusterkit.history.op import NEMESIS, OBSERVER, PEEK, Op, OpType
+
+_CONDITIONAL = ("cas", "transfer")
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,8 @@ class Availability:
     only measures, and is valid wherever anything was ok.
 
     For each fault (from its inject by the nemesis to its heal, or to the end), in seconds after the inject, None where
-    it did not happen: `first error`, `new leader` (the observer's first entry with a leader), `back` (the end of the
+    it did not happen: `first error` (a `cas` or `transfer` that fails without an error is none: its condition did not
+    hold), `new leader` (the observer's first entry of another leader than before the fault), `back` (the end of the
     longest gap that overlaps the fault; the gap itself is `gone`).
     """
 
@@ -39,7 +42,7 @@ class Availability:
     name: str = "availability"
 
     def check(self, history: History) -> Verdict:
-        calls = history.calls()
+        calls = [call for call in history.calls() if call.f != PEEK]
         oks = [call for call in calls if call.is_ok]
         numbers: dict[str, Any] = {"calls": len(calls), "ok": len(oks)}
         if not oks:
@@ -89,7 +92,7 @@ def _faults(history: History, calls: list[Call], gaps: list[Gap]) -> dict[str, d
     found: dict[str, dict[str, Any]] = {}
     facts = history.facts(NEMESIS)
     leaders = [op for op in history.facts(OBSERVER) if op.f == "leader" and op.value is not None]
-    errors = [call.completion for call in calls if call.completion is not None and not call.is_ok]
+    errors = [done for call in calls if (done := call.completion) is not None and _is_error(done)]
     end = history[-1].time_ns
     for op in facts:
         if op.f == "inject":
@@ -101,11 +104,22 @@ def _faults(history: History, calls: list[Call], gaps: list[Gap]) -> dict[str, d
                 "from_s": op.time_ns / 1e9,
                 "to_s": until / 1e9,
                 "first error": _after(op, errors, until),
-                "new leader": _after(op, leaders, end),
+                "new leader": _after(op, _others(op, leaders), end),
                 "gone": None if worst is None else round(worst.seconds, 3),
                 "back": None if worst is None else round(max(0.0, worst.end_s - op.time_ns / 1e9), 3),
             }
     return found
+
+
+def _is_error(done: Op) -> bool:
+    is_unmet = done.type is OpType.FAIL and done.f in _CONDITIONAL and not done.error
+    return done.type is not OpType.OK and not is_unmet
+
+
+def _others(inject: Op, leaders: list[Op]) -> list[Op]:
+    """The entries of other leaders than each component had when the fault came."""
+    before = {op.key: op.value for op in leaders if op.index < inject.index}
+    return [op for op in leaders if op.value != before.get(op.key)]
 
 
 def _is_heal(op: Op, inject: Op) -> bool:

@@ -8,9 +8,9 @@ from typing import Any
 
 from clusterkit.checkers.base import Validity, Verdict, indices_of, lines_of, some
 from clusterkit.history.history import OPEN, Call, History, by_key
-from clusterkit.history.op import NEMESIS, OpType, hashable
+from clusterkit.history.op import NEMESIS, PEEK, OpType, hashable
 
-_READS = ("read", "get")
+_READS = frozenset({"read", "get", PEEK})
 
 
 @dataclass(frozen=True)
@@ -21,8 +21,8 @@ class Convergence:
     Cannot see: whether the value they agree on is right (the other checkers do); disagreement that ended before the
     final reads; nodes that were not asked. Lists are compared as sets where `is_set`.
 
-    Calls: `read` or `get`, with the node that was asked; every other call counts as a write. Unanswered writes may
-    arrive late: they count until their `info`, not longer; settle before the final reads.
+    Calls: `peek`, with the node that was asked, or `read` and `get` where nobody peeked; every other call counts as a
+    write. Unanswered writes may arrive late: they count until their `info`, not longer; settle before the final reads.
     """
 
     is_set: bool = False
@@ -31,13 +31,14 @@ class Convergence:
     def check(self, history: History) -> Verdict:
         calls = history.calls()
         healed = max((op.index for op in history.facts(NEMESIS) if op.f == "heal"), default=-1)
+        reads = {PEEK} if any(call.f == PEEK for call in calls) else _READS
         answers: dict[Hashable, dict[str, Call]] = {}
         for key, its in by_key(calls).items():
             written = max((_last_index(call) for call in its if call.f not in _READS), default=-1)
             answers[key] = {
-                call.invoke.node: call
+                call.node: call
                 for call in its
-                if call.f in _READS and call.is_ok and call.invoke.node and call.start > max(written, healed)
+                if call.f in reads and call.is_ok and call.node and call.start > max(written, healed)
             }
         nodes = sorted({node for its in answers.values() for node in its})
         numbers: dict[str, Any] = {"keys": len(answers), "nodes": len(nodes)}

@@ -21,6 +21,7 @@ from clusterkit.checkers.unique import (
 )
 from clusterkit.clock import SYSTEM, Clock, Deadline
 from clusterkit.history.history import OPEN, History, by_key
+from clusterkit.history.op import PEEK
 
 _UNIQUE: dict[str, Callable[[list[Step], Any], Answer]] = {
     "register": judge_register,
@@ -87,7 +88,7 @@ class Linearizable:
 
     def _parts(self, history: History) -> list[_Part]:
         parts: list[_Part] = []
-        for key, calls in by_key(history.calls()).items():
+        for key, calls in by_key(call for call in history.calls() if call.f != PEEK).items():
             steps = self.model.steps(calls)
             is_by_element = self.model.name == "set" and all(step.f != "read" for step in steps)
             if not is_by_element:

@@ -46,6 +46,7 @@ def command(path: Path, model: str, initial: str | None, claim: str, time_limit:
     from clusterkit.checkers.base import combine, judge
     from clusterkit.checkers.suite import calls_of, checkers_for
     from clusterkit.history.codec import read_history
+    from clusterkit.history.op import PEEK
 
     checkers = checkers_for(
         model,
@@ -53,7 +54,7 @@ def command(path: Path, model: str, initial: str | None, claim: str, time_limit:
         claim="durable" if claim == "durable" else "linearizable",
         time_limit_s=time_limit.seconds,
     )
-    stored = read_history(path, calls_of(model))
+    stored = read_history(path, calls_of(model) | {PEEK})
     verdict = combine(model, [judge(checker, stored.history) for checker in checkers])
     if output == "json":
         click.echo(json.dumps(_as_data(stored, verdict), indent=2, default=str))

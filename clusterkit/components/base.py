@@ -168,12 +168,14 @@ class Purpose:
 
     `kind`: register, set, counter, queue, bank or ids. `options`: what the workload says beside what all workloads say,
     read by Component.workload. `client`: the number of the client, from 0; `folder`: where the topology lies.
+    `is_local`: reads are to show what this member itself has now, not what the system agreed on.
     """
 
     kind: str
     options: Any = None
     client: int = 0
     folder: str = ""
+    is_local: bool = False
 
 
 @dataclass(frozen=True)

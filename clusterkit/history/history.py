@@ -62,6 +62,11 @@ class Call(NamedTuple):
         return self.end == OPEN
 
     @property
+    def node(self) -> str:
+        """Who was asked; a client that had to look for a node first knows it only when the call returns."""
+        return self.invoke.node or (self.completion.node if self.completion is not None else "")
+
+    @property
     def indices(self) -> tuple[int, ...]:
         """Of the Ops it is made of."""
         return (self.invoke.index,) if self.completion is None else (self.invoke.index, self.completion.index)
@@ -71,7 +76,7 @@ class Call(NamedTuple):
         argument = "" if self.argument is None else f" {_short(self.argument)}"
         seen = self.outcome.value if self.outcome is not OpType.OK or not _tells(self) else f"ok {_short(self.result)}"
         error = f" ({self.completion.error})" if self.completion is not None and self.completion.error else ""
-        node = f" on {self.invoke.node}" if self.invoke.node else ""
+        node = f" on {self.node}" if self.node else ""
         last = self.completion or self.invoke
         times = f"{self.invoke.time_ns / 1e9:.3f}..{'' if self.is_open else f'{last.time_ns / 1e9:.3f}'} s"
         span = f"{self.start}..{'' if self.is_open else self.end}"

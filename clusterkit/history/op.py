@@ -13,6 +13,8 @@ NEMESIS = "nemesis"
 OBSERVER = "observer"
 """The process that watches who leads. `f` is leader; `key` is the component, `value` the leader's node, or None."""
 
+PEEK = "peek"
+"""A read of what one node itself has. Convergence is judged by it, and no other promise."""
 
 _PLAIN = frozenset({str, int, float, bool, type(None)})
 
