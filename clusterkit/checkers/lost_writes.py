@@ -22,7 +22,8 @@ class SetElements:
     Sees: `lost` (acknowledged, or read once, and missing from the last read), `stale` (missing from a read that began
     after it was acknowledged or read, and back later), `resurrected` (removed, and read again), `duplicated` (twice in
     one read), `unexpected` (read, but never added, or the add failed); counts `recovered` (outcome unknown, and there)
-    and `never read`. Stale elements are an anomaly only with `must_be_fresh`: many systems promise no more.
+    and `never read`. Stale elements are an anomaly only with `must_be_fresh`: many systems promise no more;
+    lost ones are only counted with `may_lose`.
     Cannot see: the order of adds; elements that went missing between two reads; with one read, stale ones; anything of
     an element that is added again after it was removed, but its being unexpected or doubled.
 
@@ -30,6 +31,7 @@ class SetElements:
     """
 
     must_be_fresh: bool = False
+    may_lose: bool = False
     name: str = "set"
 
     def check(self, history: History) -> Verdict:
@@ -106,7 +108,8 @@ class SetElements:
             "duplicated": fate.duplicated,
             "stale": fate.stale,
         }
-        bad = [kind for kind in kinds if kind != "stale" or self.must_be_fresh]
+        accepted = {"stale": not self.must_be_fresh, "lost": self.may_lose}
+        bad = [kind for kind in kinds if not accepted.get(kind)]
         numbers |= {kind: len(found) for kind, found in kinds.items()}
         numbers |= {"recovered": fate.recovered, "never read": fate.never_read}
         if numbers["attempted"] and not numbers["reads"]:
@@ -201,10 +204,12 @@ class QueueElements:
     more often than it came), `unexpected` (left, but never came, or its enqueue failed); counts `recovered` (outcome
     unknown, and left). Cannot see: wrong order (Linearizable does); losses while nobody proved the queue empty; and a
     dequeue without an answer may have taken one element, a drain any number: `taken unseen` are not called lost.
+    With `may_lose` lost elements are only counted.
 
     Calls: `enqueue` x, `dequeue` -> x or nothing, `drain` -> [x, ...].
     """
 
+    may_lose: bool = False
     name: str = "queue"
 
     def check(self, history: History) -> Verdict:
@@ -256,6 +261,8 @@ class QueueElements:
             shown = []
         kinds = {"lost": shown, "duplicated": duplicated, "unexpected": unexpected}
         numbers |= {kind: len(found) for kind, found in kinds.items()}
+        if self.may_lose:
+            kinds["lost"] = []
         if not any(kinds.values()) and (empty_at < 0 or (lost and unseen == float("inf"))):
             why = "nobody found the queue empty" if empty_at < 0 else "a drain has no answer"
             text = _at(key, f"{why}: what is missing may still be there")

@@ -21,11 +21,13 @@ class CounterBounds:
     May: all adds that had begun before it ended (of negative ones: those acknowledged before it began).
     Sees: lost adds, adds counted twice, once the sum leaves the bounds. Cannot see: a loss that an unanswered add makes
     up for; reads that go backwards within the bounds (Linearizable does). `initial` is the value before the first add.
+    With `may_lose` a read may have counted nothing yet.
 
     Calls: `add` n (1 where none is given), `read` -> n.
     """
 
     initial: int = 0
+    may_lose: bool = False
     name: str = "counter"
 
     def check(self, history: History) -> Verdict:
@@ -46,7 +48,8 @@ class CounterBounds:
         up, down = _Sums(add for add in adds if _amount(add) >= 0), _Sums(add for add in adds if _amount(add) < 0)
         wrong: list[tuple[Call, int, int]] = []
         for read in reads:
-            low = self.initial + up.ended_before(read.start) + down.begun_before(read.end)
+            must = 0 if self.may_lose else up.ended_before(read.start)
+            low = self.initial + must + down.begun_before(read.end)
             high = self.initial + up.begun_before(read.end) + down.ended_before(read.start)
             if not low <= read.result <= high:
                 wrong.append((read, low, high))
