@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from clusterkit.chaos.base import Fault
-from clusterkit.model.topology import Key, Raw
+from clusterkit.model.topology import Key
 from clusterkit.units import Duration
 
 DEFAULT_TIME = Duration(60)
@@ -33,10 +34,10 @@ class Step:
 
 @dataclass(frozen=True)
 class Scenario:
-    """`workload` and `expect` are kept as they were written: chaos-test reads them."""
+    """`workload` (workloads.base.WorkloadSpec) and `expect` (Expect) are chaos-test's; None where none is written."""
 
     name: str
     steps: tuple[Step, ...]
     time: Duration = DEFAULT_TIME
-    workload: Raw | None = None
-    expect: Raw | None = None
+    workload: Any = None
+    expect: Any = None

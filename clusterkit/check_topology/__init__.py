@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from clusterkit.check_topology.components import Found, Reading, as_mapping, read_component
 from clusterkit.check_topology.findings import NAME_RULE, Findings
@@ -29,27 +29,38 @@ from clusterkit.model.select import RESERVED
 from clusterkit.model.topology import DEFAULT_ZONES, Key, Raw, Topology
 from clusterkit.model.words import did_you_mean, shown
 
+if TYPE_CHECKING:
+    from clusterkit.check_topology.chaos import Ground
+
 __all__ = ["DEFAULT_FILES", "find_file", "read_scenario", "read_topology"]
 
 _LATER_PROVIDERS = ("vagrant", "ssh")
 
 
 def read_topology(
-    file: Path | None, *, folder: Path, environ: Mapping[str, str], registry: Registry | None = None
+    file: Path | None,
+    *,
+    folder: Path,
+    environ: Mapping[str, str],
+    registry: Registry | None = None,
+    disks: bool = False,
 ) -> tuple[Topology, Registry]:
     """Finds, reads and checks a topology; gives it with the registry of its kinds, plugins among them.
 
     `folder` is where clusterkit was called: the default file is looked for there, and messages name files from there.
-    `environ` gives the variables, over those of a `.env` beside the file. `registry`: kinds to begin with.
+    `environ` gives the variables, over those of a `.env` beside the file. `registry`: kinds to begin with. `disks`:
+    data lies on disks of their own (`data: loop`) where a component says nothing of it.
     Raises: UsageError when there is no file, or several; TopologyError with all problems, in the order of the file.
     """
     path = find_file(file, folder)
     path = path if path.is_absolute() else folder / path
     name = str(path.relative_to(folder)) if path.is_relative_to(folder) else str(file or path)
-    return check(load(path, environ, name=name), path, registry)
+    return check(load(path, environ, name=name), path, registry, disks=disks)
 
 
-def check(document: Document, path: Path, registry: Registry | None = None) -> tuple[Topology, Registry]:
+def check(
+    document: Document, path: Path, registry: Registry | None = None, *, disks: bool = False
+) -> tuple[Topology, Registry]:
     """What `read_topology` does once the file is read. Raises: TopologyError."""
     findings = Findings(document)
     top: Mapping[str, Any] = document.value
@@ -62,13 +73,13 @@ def check(document: Document, path: Path, registry: Registry | None = None) -> t
     name = _name(findings, top, folder)
     zones = _zones(findings, top)
     _check_provider(findings, top)
-    reading = Reading(findings, registry, folder, zones, document.variables)
+    reading = Reading(findings, registry, folder, zones, document.variables, disks)
     found = _components(reading, top)
     check_dependencies(findings, found)
     check_ports(findings, found)
     check_fit(findings, found)
     must_be_tried = check_templates(findings, found)
-    scenarios, links = _chaos(findings, top, found)
+    scenarios, links = _chaos(findings, top, found, folder)
     if findings.problems:
         raise TopologyError(findings.sorted())
     topology = Topology(
@@ -90,31 +101,41 @@ def check(document: Document, path: Path, registry: Registry | None = None) -> t
 
 
 def _chaos(
-    findings: Findings, top: Mapping[str, Any], found: Mapping[str, Found]
+    findings: Findings, top: Mapping[str, Any], found: Mapping[str, Found], folder: Path
 ) -> tuple[Mapping[str, Any], tuple[Any, ...]]:
     """`chaos:` and `links:`, read only where every component could be: their words name components."""
     if (top.get("chaos") is None and top.get("links") is None) or findings.problems:
         return {}, ()
     from clusterkit.check_topology.chaos import Ground, read_chaos, read_links
 
-    ground = Ground({name: one.spec for name, one in found.items() if one.spec is not None})
+    ground = Ground(
+        {name: one.spec for name, one in found.items() if one.spec is not None},
+        {name: one.component for name, one in found.items() if one.component is not None},
+        folder,
+    )
     scenarios = read_chaos(findings, top["chaos"], ground) if top.get("chaos") is not None else {}
     return scenarios, read_links(findings, top["links"], ground) if top.get("links") is not None else ()
 
 
-def read_scenario(file: Path, topology: Topology, environ: Mapping[str, str]) -> Any:
+def read_scenario(file: Path, topology: Topology, registry: Registry, environ: Mapping[str, str]) -> Any:
     """A scenario of a file of its own, checked against a topology: a chaos.scenario.Scenario, called as the file is.
 
     Raises: UsageError, TopologyError.
     """
-    from clusterkit.check_topology.chaos import Ground
     from clusterkit.check_topology.chaos import read_scenario as read
 
     findings = Findings(load(file, environ, name=str(file)))
-    scenario = read(findings, (), file.stem, findings.value, Ground(topology.components))
+    scenario = read(findings, (), file.stem, findings.value, _ground(topology, registry))
     if findings.problems:
         raise TopologyError(findings.sorted())
     return scenario
+
+
+def _ground(topology: Topology, registry: Registry) -> Ground:
+    from clusterkit.check_topology.chaos import Ground
+
+    kinds = {name: registry[spec.kind] for name, spec in topology.components.items()}
+    return Ground(topology.components, kinds, topology.file.resolve().parent)
 
 
 def _raw(top: Mapping[str, Any], word: str) -> Raw | None:

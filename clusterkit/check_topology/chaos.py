@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from random import Random
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from clusterkit.chaos.aim import targets
 from clusterkit.chaos.base import Fault, Target
@@ -19,8 +20,12 @@ from clusterkit.chaos.scenario import DEFAULT_TIME, Scenario, Step
 from clusterkit.check_topology.findings import Findings
 from clusterkit.errors import UsageError
 from clusterkit.model.select import Candidate, select
-from clusterkit.model.topology import ComponentSpec, Key, Raw
+from clusterkit.model.topology import ComponentSpec, Key
 from clusterkit.units import Bandwidth, Duration, Percent
+
+if TYPE_CHECKING:
+    from clusterkit.components.base import Component
+    from clusterkit.workloads.base import Expect, WorkloadSpec
 
 SCENARIO: Mapping[str, str] = {
     "workload": "What clients do meanwhile, for chaos-test.",
@@ -64,9 +69,11 @@ _BOTH = 2
 
 @dataclass(frozen=True)
 class Ground:
-    """What targets are checked against."""
+    """What targets and workloads are checked against. `kinds`: name of a component -> its kind."""
 
     components: Mapping[str, ComponentSpec]
+    kinds: Mapping[str, Component]
+    folder: Path
 
     @property
     def nodes(self) -> list[Candidate]:
@@ -121,8 +128,25 @@ def read_scenario(findings: Findings, key: Key, name: str, given: Any, ground: G
     ]
     if len(findings.problems) > before:
         return None
-    raw = {word: Raw((*key, word), body[word]) for word in ("workload", "expect") if body.get(word) is not None}
-    return Scenario(name, tuple(step for step in steps if step is not None), time, **raw)
+    workload, expect = _promises(findings, key, body, ground)
+    if len(findings.problems) > before:
+        return None
+    return Scenario(name, tuple(step for step in steps if step is not None), time, workload, expect)
+
+
+def _promises(
+    findings: Findings, key: Key, body: Mapping[str, Any], ground: Ground
+) -> tuple[WorkloadSpec | None, Expect | None]:
+    """What clients do, and what the verdict asks for; loaded only where a scenario says it."""
+    if body.get("workload") is None and body.get("expect") is None:
+        return None, None
+    from clusterkit.check_topology.promises import read_expect, read_workload
+
+    known = {name: (spec, ground.kinds[name]) for name, spec in ground.components.items()}
+    workload = None
+    if body.get("workload") is not None:
+        workload = read_workload(findings, (*key, "workload"), body["workload"], known, ground.folder)
+    return workload, read_expect(findings, (*key, "expect"), body.get("expect"), workload, known)
 
 
 def _step(findings: Findings, key: Key, given: Any, ground: Ground, time: Duration) -> Step | None:

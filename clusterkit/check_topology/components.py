@@ -42,6 +42,8 @@ class Reading:
     folder: Path
     zones: tuple[str, ...]
     variables: Mapping[str, str] = field(repr=False, default_factory=dict)
+    disks: bool = False
+    """Data lies on a disk of its own where a component does not say otherwise."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,7 @@ def read_component(reading: Reading, name: str, body: Mapping[str, Any]) -> Foun
         "cpus": _cpus(findings, key, common),
         "memory": _memory(findings, key, common),
         "timeout": _timeout(findings, key, common),
-        "data": _data(findings, key, common),
+        "data": _data(findings, key, common, "loop" if reading.disks and component and component.data else "volume"),
         "data_size": _data_size(findings, key, common),
     }
     if component is None:
@@ -335,8 +337,8 @@ def _timeout(findings: Findings, key: Key, common: Mapping[str, Any]) -> Duratio
     return timeout or DEFAULT_TIMEOUT
 
 
-def _data(findings: Findings, key: Key, common: Mapping[str, Any]) -> str:
-    place, value = (*key, "data"), common.get("data", "volume")
+def _data(findings: Findings, key: Key, common: Mapping[str, Any], default: str) -> str:
+    place, value = (*key, "data"), common.get("data", default)
     if value in ("volume", "loop"):
         return str(value)
     findings.wrong(place, value, "be volume or loop", "write data: loop for a disk of its own, which faults can break")

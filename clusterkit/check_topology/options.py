@@ -103,11 +103,11 @@ def _report(findings: Findings, model: type[Options], key: Key, said: _Said, com
     place = (*key, *said.path)
     within = _model_at(model, said.path[:-1] if said.type == "extra_forbidden" else said.path)
     fields = () if within is None else tuple(within.model_fields)
-    owner = f'component "{key[-1]}"' if len(said.path) <= 1 else label(place[:-1])
+    owner = label(key) if len(said.path) <= 1 else label(place[:-1])
     if said.type == "extra_forbidden":
         findings.unknown_key(place, (*fields, *common) if len(said.path) == 1 else fields, owner)
     elif said.missing:
-        what = f'component "{key[-1]}"' if not said.path else label(place)
+        what = label(key) if not said.path else label(place)
         help_text = descriptions(within).get(said.missing) if within is not None else None
         about = f" ({help_text.rstrip('.')})" if help_text else ""
         findings.add(place, f"{what} needs {said.missing}", f"add {said.missing}: ...{about}")

@@ -20,9 +20,11 @@ from clusterkit.check_topology.chaos import LINK, SCENARIO, TIMES
 from clusterkit.check_topology.components import MOST_REPLICAS
 from clusterkit.check_topology.keys import COMMON, TOP
 from clusterkit.check_topology.options import descriptions
+from clusterkit.check_topology.promises import EXPECT, WORKLOAD
 from clusterkit.components.registry import Registry
 from clusterkit.model.topology import DEFAULT_DATA_SIZE
-from clusterkit.units import Duration, Size
+from clusterkit.units import Duration, Rate, Size
+from clusterkit.workloads.kinds import KINDS
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
@@ -58,7 +60,7 @@ def json_schema(registry: Registry | None = None) -> dict[str, Any]:
     for kind in kinds:
         definitions[f"kind.{kind}"] = _of_kind(registry, kind, definitions)
     definitions |= {f"fault.{name}": _fault(kind) for name, kind in faults().items()}
-    definitions["scenario"] = _scenario()
+    definitions["scenario"] = _scenario(registry, definitions)
     definitions["component"] = {
         "type": ["object", "null"],
         "properties": {"kind": {"type": "string", "description": COMMON["kind"]}},
@@ -113,7 +115,56 @@ def json_schema(registry: Registry | None = None) -> dict[str, Any]:
     }
 
 
-def _scenario() -> dict[str, Any]:
+def _workload(registry: Registry, definitions: dict[str, Any]) -> dict[str, Any]:
+    """What all workloads say, and what those on some kind of component say beside."""
+    schemas: dict[str, dict[str, Any]] = {
+        "kind": {"enum": list(KINDS)},
+        "component": {"type": "string"},
+        "clients": {"type": "integer", "minimum": 1},
+        "rate": {"type": "string", "examples": [Rate.example]},
+        "keys": {"type": "integer", "minimum": 1},
+        "mix": {"type": "object", "additionalProperties": {"type": "integer", "minimum": 0}},
+        "timeout": {"type": "string", "examples": [Duration.example]},
+        "pinned": {"anyOf": [{"type": "integer", "minimum": 0}, {"const": "all"}]},
+    }
+    own: dict[str, Any] = {}
+    for kind in registry.kinds:
+        given = registry[kind].workload.model_json_schema(
+            ref_template=f"#/$defs/{kind}.{{model}}", schema_generator=_WithDescriptions
+        )
+        for name, definition in given.pop("$defs", {}).items():
+            definitions[f"{kind}.{name}"] = _lenient(definition)
+        own |= {
+            word: {"anyOf": [_lenient(schema), {"type": "null"}], "description": schema.get("description", "")}
+            for word, schema in given.get("properties", {}).items()
+        }
+    return {
+        "type": "object",
+        "required": ["kind"],
+        "properties": {**own, **{word: _or_none(schema, WORKLOAD[word]) for word, schema in schemas.items()}},
+        "additionalProperties": False,
+    }
+
+
+def _expect() -> dict[str, Any]:
+    def limit(word: str, schema: dict[str, Any]) -> dict[str, Any]:
+        return {"type": "object", "properties": {word: schema}, "required": [word], "additionalProperties": False}
+
+    schemas: dict[str, dict[str, Any]] = {
+        "linearizable": {"type": "boolean"},
+        "lost": {"enum": [0, "any"]},
+        "converges": {"type": "boolean"},
+        "unavailable": limit("at_most", {"type": "string", "examples": [Duration.example]}),
+        "leader_changes": limit("at_least", {"type": "integer", "minimum": 1}),
+    }
+    return {
+        "type": "object",
+        "properties": {word: _or_none(schema, EXPECT[word]) for word, schema in schemas.items()},
+        "additionalProperties": False,
+    }
+
+
+def _scenario(registry: Registry, definitions: dict[str, Any]) -> dict[str, Any]:
     """A scenario with every fault and every field of it."""
     times: dict[str, Any] = {
         word: {"type": "string", "examples": ["8s"], "description": text} for word, text in TIMES.items()
@@ -124,10 +175,10 @@ def _scenario() -> dict[str, Any]:
     mix = {"type": "array", "items": one, "minItems": 1, "description": "One of these, by chance, each time."}
     item = {"type": "object", "properties": {**times, **known, "mix": mix}, "additionalProperties": False}
     body: dict[str, dict[str, Any]] = {
-        "workload": {},
+        "workload": _workload(registry, definitions),
         "time": {"type": "string", "default": str(DEFAULT_TIME)},
         "faults": {"type": "array", "items": item},
-        "expect": {},
+        "expect": _expect(),
     }
     return {
         "type": "object",

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import os
 import secrets
-import signal
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from threading import Event
 from typing import TYPE_CHECKING
 
 import click
 
+from clusterkit.cli._scenarios import find_scenario, the_only_scenario
+from clusterkit.cli._stop import asked_to_stop
 from clusterkit.cli.context import name_option
 from clusterkit.cli.options import Quantity, file_option
-from clusterkit.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_UNHEALTHY, UsageError
-from clusterkit.model.words import did_you_mean, listed
+from clusterkit.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_UNHEALTHY
 from clusterkit.units import Duration
 
 if TYPE_CHECKING:
@@ -25,6 +23,7 @@ if TYPE_CHECKING:
     from clusterkit.chaos.scenario import Scenario
     from clusterkit.chaos.schedule import Planned
     from clusterkit.cli._chaos_cluster import ChaosCluster
+    from clusterkit.components.registry import Registry
     from clusterkit.model.topology import Topology
 
 
@@ -52,12 +51,12 @@ def command(
 
     seed = secrets.randbelow(1_000_000) if seed is None else seed
     if dry_run and cluster is None:  # it needs no engine
-        wanted, opened = _wanted(_read(file), scenario, time), None
+        wanted, opened = _wanted(*_read(file), scenario, time), None
     else:
         from clusterkit.cli._chaos_cluster import find_cluster
 
         opened = find_cluster(file, cluster)
-        wanted = _wanted(opened.topology, scenario, time)
+        wanted = _wanted(opened.topology, opened.registry, scenario, time)
     planned = schedule(wanted, seed)
     click.echo(f"{wanted.name}: {_count(len(planned))} in {wanted.time}, --seed {seed}")
     if dry_run or opened is None:
@@ -67,37 +66,15 @@ def command(
     return _run(opened, planned, wanted.time.seconds, seed)
 
 
-def _read(file: Path | None) -> Topology:
+def _read(file: Path | None) -> tuple[Topology, Registry]:
     from clusterkit.check_topology import read_topology
 
-    return read_topology(file, folder=Path.cwd(), environ=os.environ)[0]
+    return read_topology(file, folder=Path.cwd(), environ=os.environ)
 
 
-def _wanted(topology: Topology, word: str | None, time: Duration | None) -> Scenario:
-    found = _scenario(topology, word)
+def _wanted(topology: Topology, registry: Registry, word: str | None, time: Duration | None) -> Scenario:
+    found = the_only_scenario(topology) if word is None else find_scenario(topology, registry, word)
     return found if time is None else replace(found, time=time)
-
-
-def _scenario(topology: Topology, word: str | None) -> Scenario:
-    """Raises: UsageError."""
-    known: Mapping[str, Scenario] = topology.scenarios
-    if word is None:
-        if len(known) == 1:
-            return next(iter(known.values()))
-        raise UsageError(
-            f"the topology has {len(known) or 'no'} scenarios" + (f": {listed(known)}" if known else ""),
-            mend="name one" if known else "add one (chaos: {scenarios: ...}), or name a file that holds one",
-        )
-    if word in known:
-        return known[word]
-    if word.endswith((".yml", ".yaml")) or Path(word).is_file():
-        from clusterkit.check_topology import read_scenario
-
-        found: Scenario = read_scenario(Path(word), topology, os.environ)
-        return found
-    raise UsageError(
-        f'there is no scenario "{word}"', mend=did_you_mean(word, known, "scenarios") + " A file ends in .yml"
-    )
 
 
 def _run(opened: ChaosCluster, planned: Sequence[Planned], time_s: float, seed: int) -> int:
@@ -109,7 +86,7 @@ def _run(opened: ChaosCluster, planned: Sequence[Planned], time_s: float, seed: 
         click.echo(f"{happening.time_ns / 1e9:7.2f} s  {happening.what:<8}  {text}")
         opened.say(text, happening.nodes)
 
-    with opened.up(seed) as scene, _asked_to_stop() as (stop, signals):
+    with opened.up(seed) as scene, asked_to_stop() as (stop, signals):
         refuse(dict.fromkeys(type(one.fault) for one in planned), scene.agent.trials())
         summary = run(scene, planned, time_s, tell, stop)
     for line in told(summary):
@@ -143,23 +120,3 @@ def exit_code(summary: Summary) -> int:
     """A fault that was declined for want of a leader, say, is no failure; a run in which all were shows nothing."""
     is_bad = summary.not_biting or summary.affecting_others or summary.still_felt or summary.troubles
     return EXIT_UNHEALTHY if is_bad or (summary.declined and not summary.made) else EXIT_OK
-
-
-@contextmanager
-def _asked_to_stop() -> Iterator[tuple[Event, list[int]]]:
-    """Ctrl-C ends the run in good order; a second one does not wait for that. Gives the signals that came, too."""
-    stop = Event()
-    signals: list[int] = []
-
-    def ask(number: int, _frame: object) -> None:
-        signals.append(number)
-        if len(signals) > 1:
-            raise KeyboardInterrupt
-        stop.set()
-
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stop, signals
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

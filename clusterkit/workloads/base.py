@@ -11,7 +11,6 @@ from typing import Any, ClassVar, NamedTuple
 from clusterkit.checkers.base import Checker
 from clusterkit.units import Duration, Rate
 
-
 DEFAULT_RATE = Rate(100)
 DEFAULT_TIMEOUT = Duration(1)
 

@@ -1,7 +1,7 @@
 """L12. Clients at work: each call is written down before it leaves, and again when it has come back.
 
-The rules of docs/history-format.md are kept here, and nowhere else: what is `ok`, what surely was not done (`fail`), and
-what nobody knows (`info`).
+The rules of docs/history-format.md are kept here, and nowhere else: what is `ok`, what surely was not done (`fail`),
+and what nobody knows (`info`).
 """
 
 from __future__ import annotations
@@ -195,8 +195,8 @@ class Session:
 class Clients(threading.Thread):
     """All clients of a workload, each in a thread of its own, until `stop` is set; then `join` it.
 
-    Each client has a fixed beat, so that all together make `rate` calls per second; one that is held up does not make up
-    for it in a burst.
+    Each client has a fixed beat, so that all together make `rate` calls per second; one that is held up does not make
+    up for it in a burst.
     """
 
     def __init__(self, bench: Bench, seed: int, stop: threading.Event, clock: Clock = SYSTEM) -> None:
@@ -240,11 +240,11 @@ def peek_everywhere(bench: Bench) -> dict[str | None, dict[str, Any]]:
     def ask(member: Member) -> None:
         session = Session(bench, 0, member=member, is_local=True)
         try:
-            for key in found:
+            for key, answers in found.items():
                 outcome, result = session.call(Invocation(PEEK, key))
                 if outcome is OpType.OK:
                     with lock:
-                        found[key][member.name] = result
+                        answers[member.name] = result
         finally:
             session.close()
 

@@ -37,8 +37,8 @@ def scene(arena: Folder) -> Iterator[Scene]:
 def test_a_scenario_runs_overlaps_and_heals(arena: Folder, scene: Scene) -> None:
     file = arena.path / "overlap.yml"
     file.write_text(SCENARIO)
-    topology, _ = read_topology(None, folder=arena.path, environ={})
-    planned = schedule(read_scenario(file, topology, {}), seed=3)
+    topology, registry = read_topology(None, folder=arena.path, environ={})
+    planned = schedule(read_scenario(file, topology, registry, {}), seed=3)
     before = host_state()
     told: list[Happening] = []
     summary = run(scene, planned, 9, told.append)
@@ -60,11 +60,11 @@ def test_a_scenario_runs_overlaps_and_heals(arena: Folder, scene: Scene) -> None
 def test_a_scenario_that_is_stopped_heals_at_once(arena: Folder, scene: Scene) -> None:
     file = arena.path / "long.yml"
     file.write_text("time: 10m\nfaults: [{for: ever, partition: }]\n")
-    topology, _ = read_topology(None, folder=arena.path, environ={})
+    topology, registry = read_topology(None, folder=arena.path, environ={})
     stop = Event()
     Timer(2.0, stop.set).start()
     begun = time.monotonic()
-    summary = run(scene, schedule(read_scenario(file, topology, {}), seed=1), 600, lambda _one: None, stop)
+    summary = run(scene, schedule(read_scenario(file, topology, registry, {}), seed=1), 600, lambda _one: None, stop)
     assert time.monotonic() - begun < 60
     assert (summary.made, summary.is_well) == (1, True)
     assert marks_of(scene) == {}
