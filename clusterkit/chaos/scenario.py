@@ -19,7 +19,7 @@ class Step:
     `at`: once, from the start of the scenario; `every`: again and again, from start to start, first after that long;
     neither: at once. `lasts`: how long one is in force, None until the scenario ends. `times`: at most so often.
     `stagger`: each of the target's nodes is hit that much after the one before. `jitter`: each start is put off by up
-    to that, by chance.
+    to that, by chance. `seed`: whose chance it has; else one made from the scenario's seed.
     """
 
     choices: tuple[Fault, ...]
@@ -29,6 +29,7 @@ class Step:
     times: int | None = None
     stagger: Duration | None = None
     jitter: Duration | None = None
+    seed: str = ""
     key: Key = ()
 
 

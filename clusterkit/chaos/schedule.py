@@ -46,7 +46,7 @@ def lines(planned: Sequence[Planned]) -> Iterator[str]:
 
 def _of(step: Step, time_s: float, seed: int, index: int) -> Iterator[Planned]:
     for turn, start in enumerate(_starts(step, time_s)):
-        own = f"{seed}/{index}/{turn}"
+        own = step.seed or f"{seed}/{index}/{turn}"
         chance = Random(own)
         if step.jitter is not None:
             start += chance.uniform(0, step.jitter.seconds)  # noqa: PLW2901 - the same start, put off

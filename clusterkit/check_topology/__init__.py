@@ -131,6 +131,18 @@ def read_scenario(file: Path, topology: Topology, registry: Registry, environ: M
     return scenario
 
 
+def read_scenarios(written: Mapping[str, Mapping[str, Any]], topology: Topology, registry: Registry) -> list[Any]:
+    """Scenarios that were made, not read from a file: each with its body, as one writes it. Raises: TopologyError."""
+    from clusterkit.check_topology.chaos import read_scenario as read
+
+    findings = Findings(Document(topology.file.name, dict(written), {}))
+    ground = _ground(topology, registry)
+    found = [read(findings, (name,), name, body, ground) for name, body in written.items()]
+    if findings.problems:
+        raise TopologyError(findings.sorted())
+    return found
+
+
 def _ground(topology: Topology, registry: Registry) -> Ground:
     from clusterkit.check_topology.chaos import Ground
 

@@ -40,6 +40,7 @@ TIMES: Mapping[str, str] = {
     "times": "At most so often.",
     "stagger": "Hit the target's nodes one after another, this much apart.",
     "jitter": "Put each start off by up to this, by chance.",
+    "seed": "Whose chance it has: a text that names it, as stored schedules do.",
 }
 LINK: Mapping[str, str] = {
     "between": "Two sides, for example [zone a, zone b]; both ways.",
@@ -172,7 +173,8 @@ def _step(findings: Findings, key: Key, given: Any, ground: Ground, time: Durati
     made = tuple(choice for choice in choices if choice is not None)
     lasts = _lasts(findings, key, body, made)
     _check_times(findings, key, body, times, made, time)
-    return Step(made, lasts=lasts, times=count, key=key, **times) if made else None
+    seed = (findings.text((*key, "seed"), body["seed"], "3/0/1") or "") if body.get("seed") is not None else ""
+    return Step(made, lasts=lasts, times=count, seed=seed, key=key, **times) if made else None
 
 
 def _check_times(

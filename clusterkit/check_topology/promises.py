@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from clusterkit.check_topology.findings import Findings
 from clusterkit.check_topology.options import read_options
-from clusterkit.components.base import Component
+from clusterkit.components.base import Component, WorkloadOptions
 from clusterkit.model.topology import ComponentSpec, Key
 from clusterkit.model.words import did_you_mean, listed, shown
 from clusterkit.units import Duration, Rate
@@ -60,6 +60,7 @@ def read_workload(findings: Findings, key: Key, given: Any, known: Known, folder
     if component is not None:
         own = {word: value for word, value in body.items() if word not in WORKLOAD}
         options = read_options(findings, component[1].workload, key, own, folder, WORKLOAD)
+    spoken = options.spoken if isinstance(options, WorkloadOptions) else None
     clients = _whole(findings, key, body, "clients", 5, _MOST_CLIENTS)
     keys = _whole(findings, key, body, "keys", kind.keys if kind else 1, _MOST_KEYS)
     if kind is not None and kind.kind == "bank" and body.get("keys") is not None and keys == 1:
@@ -70,7 +71,7 @@ def read_workload(findings: Findings, key: Key, given: Any, known: Known, folder
         clients=clients,
         rate=_quantity(findings, key, body, "rate", Rate.parse, DEFAULT_RATE),
         keys=keys,
-        mix=_mix(findings, key, body, kind),
+        mix=_mix(findings, key, body, kind, spoken),
         timeout=_quantity(findings, key, body, "timeout", Duration.parse, DEFAULT_TIMEOUT),
         pinned=_pinned(findings, key, body, clients),
         options=options,
@@ -154,9 +155,21 @@ def _kind(
     return KINDS[word]
 
 
-def _mix(findings: Findings, key: Key, body: Mapping[str, Any], kind: type[Workload] | None) -> Mapping[str, int]:
-    if kind is None or body.get("mix") is None:
-        return dict(kind.mix) if kind else {}
+def _mix(
+    findings: Findings, key: Key, body: Mapping[str, Any], kind: type[Workload] | None, spoken: frozenset[str] | None
+) -> Mapping[str, int]:
+    """`spoken`: the calls that the workload describes. Of a mix that nobody wrote, the others are left out."""
+    if kind is None:
+        return {}
+    written = {} if body.get("mix") is None else _written_mix(findings, key, body, kind)
+    if spoken is None:
+        return written or dict(kind.mix)
+    for f in sorted((kind.needed | frozenset(written)) - spoken):
+        findings.add(key, f'a {kind.kind} needs the call "{f}", which is not described', f"add {f} to the calls")
+    return written or {f: share for f, share in kind.mix.items() if f in spoken}
+
+
+def _written_mix(findings: Findings, key: Key, body: Mapping[str, Any], kind: type[Workload]) -> Mapping[str, int]:
     calls = kind.calls or frozenset(kind.mix)
     given = findings.mapping((*key, "mix"), body["mix"], f"mix: {{{', '.join(f'{f}: 1' for f in sorted(calls))}}}")
     shares: dict[str, int] = {}

@@ -169,6 +169,7 @@ def _scenario(registry: Registry, definitions: dict[str, Any]) -> dict[str, Any]
     times: dict[str, Any] = {
         word: {"type": "string", "examples": ["8s"], "description": text} for word, text in TIMES.items()
     }
+    times["seed"] = {**_TEXT, "description": TIMES["seed"]}
     times["times"] = {"anyOf": [{"type": "integer", "minimum": 1}, _VARIABLE], "description": TIMES["times"]}
     known = {name: {"$ref": f"#/$defs/fault.{name}"} for name in faults()}
     one = {"type": "object", "properties": known, "additionalProperties": False, "minProperties": 1, "maxProperties": 1}

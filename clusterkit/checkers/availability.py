@@ -47,10 +47,10 @@ class Availability:
         numbers: dict[str, Any] = {"calls": len(calls), "ok": len(oks)}
         if not oks:
             return Verdict(self.name, Validity.UNKNOWN, "no call was ok: nothing to judge", numbers=numbers)
-        gaps = _gaps(calls)
-        longest = max(gaps, key=lambda gap: gap.seconds)
+        found = gaps(calls)
+        longest = max(found, key=lambda gap: gap.seconds)
         numbers["longest time without an ok, s"] = round(longest.seconds, 3)
-        numbers["faults"] = _faults(history, calls, gaps)
+        numbers["faults"] = _faults(history, calls, found)
         text = f"at most {longest.seconds:.3f} s without an ok, from {longest.begin_s:.3f} s to {longest.end_s:.3f} s"
         if self.at_most_s is not None and longest.seconds > self.at_most_s:
             text += f"; {self.at_most_s:g} s were allowed"
@@ -58,7 +58,7 @@ class Availability:
         return Verdict(self.name, Validity.VALID, text, numbers=numbers)
 
 
-def _gaps(calls: list[Call]) -> list[Gap]:
+def gaps(calls: list[Call]) -> list[Gap]:
     """The times between one ok and the next, or to the last thing tried; each begins when somebody first tried.
 
     A pause of the workload is no outage: a gap begins with the first call that was under way or begun in it.
@@ -72,7 +72,7 @@ def _gaps(calls: list[Call]) -> list[Gap]:
     invokes = {call.start for call in calls}
     under_way = 0
     since: int | None = None
-    gaps: list[Gap] = []
+    found: list[Gap] = []
     for index, time_ns, is_ok in events:
         if index in invokes:
             under_way += 1
@@ -80,14 +80,14 @@ def _gaps(calls: list[Call]) -> list[Gap]:
             continue
         under_way -= 1
         if is_ok and since is not None:
-            gaps.append(Gap(since / 1e9, time_ns / 1e9))
+            found.append(Gap(since / 1e9, time_ns / 1e9))
             since = time_ns if under_way else None
     if since is not None:
-        gaps.append(Gap(since / 1e9, events[-1][1] / 1e9))
-    return gaps
+        found.append(Gap(since / 1e9, events[-1][1] / 1e9))
+    return found
 
 
-def _faults(history: History, calls: list[Call], gaps: list[Gap]) -> dict[str, dict[str, Any]]:
+def _faults(history: History, calls: list[Call], gone: list[Gap]) -> dict[str, dict[str, Any]]:
     """Fault -> its times. The nemesis' key names the fault."""
     found: dict[str, dict[str, Any]] = {}
     facts = history.facts(NEMESIS)
@@ -98,7 +98,7 @@ def _faults(history: History, calls: list[Call], gaps: list[Gap]) -> dict[str, d
         if op.f == "inject":
             healed = next((other for other in facts if _is_heal(other, op)), None)
             until = end if healed is None else healed.time_ns
-            during = [gap for gap in gaps if gap.end_s * 1e9 > op.time_ns and gap.begin_s * 1e9 < until]
+            during = [gap for gap in gone if gap.end_s * 1e9 > op.time_ns and gap.begin_s * 1e9 < until]
             worst = max(during, key=lambda gap: gap.seconds, default=None)
             found[str(op.key)] = {
                 "from_s": op.time_ns / 1e9,

@@ -52,7 +52,8 @@ class Convergence:
             return Verdict(self.name, Validity.INVALID, text, lines_of(differing.values()), indices, numbers)
         unread = [key for key, its in answers.items() if len(its) < max(2, len(nodes))]
         if unread or not answers:
-            text = f"no final read of every node, for {len(unread)} of {len(answers)} keys: {some(unread)}"
+            named = some(key for key in unread if key is not None)
+            text = f"no final read of every node, for {len(unread)} of {len(answers)} keys" + (named and f": {named}")
             return Verdict(self.name, Validity.UNKNOWN, text, numbers=numbers)
         text = f"{len(nodes)} nodes agree on {len(answers)} keys"
         return Verdict(self.name, Validity.VALID, text, numbers=numbers)

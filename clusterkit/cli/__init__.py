@@ -28,6 +28,7 @@ COMMANDS = {
     "kill": "Send a signal to nodes (SIGKILL unless another is named).",
     "pause": "Freeze nodes: they keep memory and connections, and do nothing.",
     "unpause": "Let frozen nodes go on.",
+    "chaos-test": "Break the cluster under load, and say whether it kept its promises.",
     "chaos": "Break a running cluster on purpose, and put it back.",
     "validate": "Check a topology: all problems at once, with the mend for each.",
     "schema": "Print the JSON Schema of a topology, for editors.",
@@ -47,7 +48,7 @@ class _Commands(click.Group):
     def get_command(self, _ctx: click.Context, name: str) -> click.Command | None:
         if name not in COMMANDS:
             return None
-        command: click.Command = importlib.import_module(f"clusterkit.cli.{name}").command
+        command: click.Command = importlib.import_module(f"clusterkit.cli.{name.replace('-', '_')}").command
         return command
 
     def resolve_command(

@@ -92,6 +92,11 @@ class Cluster:
 
         return planned(self.site, self.topology, self.registry, self.found)
 
+    def forget(self) -> None:
+        """What the engine said is asked for anew: the cluster was changed."""
+        for known in ("record", "plan"):
+            self.__dict__.pop(known, None)
+
     def select(self, words: Sequence[str]) -> tuple[NodeRecord, ...]:
         """The nodes that the words name; all when there are none."""
         from clusterkit.model.select import Candidate, select

@@ -30,6 +30,15 @@ class Options(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=False)
 
 
+class WorkloadOptions(Options):
+    """The base of what a `workload:` on a kind of component may say beside what all workloads say."""
+
+    @property
+    def spoken(self) -> frozenset[str] | None:
+        """The calls that the options describe; None where the kind knows all by itself."""
+        return None
+
+
 @dataclass(frozen=True)
 class Port:
     """A TCP port of every replica. A published one is reachable on loopback of the machine that runs the cluster."""
@@ -162,11 +171,15 @@ class Finding:
     node: str = ""
 
 
+KINDS = ("register", "set", "counter", "queue", "bank", "ids")
+"""The kinds of workload."""
+
+
 @dataclass(frozen=True)
 class Purpose:
     """What a driver is made for.
 
-    `kind`: register, set, counter, queue, bank or ids. `options`: what the workload says beside what all workloads say,
+    `kind`: one of KINDS. `options`: what the workload says beside what all workloads say,
     read by Component.workload. `client`: the number of the client, from 0; `folder`: where the topology lies.
     `is_local`: reads are to show what this member itself has now, not what the system agreed on.
     """
@@ -199,6 +212,18 @@ class LogFormat:
     level: str = ""
     words: Mapping[str, str] = field(default_factory=dict)
     json_level: str = "level"
+
+
+@dataclass(frozen=True)
+class Never:
+    """What no log line of a sound system says: a regular expression, and what it means when it is there.
+
+    `unless`: families of faults (disk, power, resource) after which a node may say so.
+    """
+
+    pattern: str
+    why: str
+    unless: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -264,6 +289,7 @@ class Component:
     drivers      kind of workload -> "module:Class" of the Driver that speaks it; imported when needed
     workload     what a `workload:` on this component may say beside what all workloads say
     discover     how clients find the member to talk to
+    never        what no log line of it may say; a function where the options add to it
     build        the Dockerfile that a component's options name, None otherwise
     packages     packages that a component's options name, installed beside the role's own
     """
@@ -295,18 +321,22 @@ class Component:
     checks: str = ""
     client: str = ""
     drivers: Mapping[str, str] = field(default_factory=dict)
-    workload: type[Options] = Options
+    workload: type[WorkloadOptions] = WorkloadOptions
     discover: Discover = next_member
     claims: Claims = Claims()
     needs_quorum: bool = False
     replicas: Literal["any", "odd"] = "any"
     log: LogFormat = LogFormat()
+    never: tuple[Never, ...] | Callable[[Any], tuple[Never, ...]] = ()
     stop_signal: str = "TERM"
 
     @property
     def export_names(self) -> tuple[str, ...]:
         """What a reference may name. Without a port there is neither `port` nor `endpoints`."""
         return ("name", "nodes", "addresses", "members", "port", "endpoints", *self.exports)
+
+    def never_for(self, options: Any) -> tuple[Never, ...]:
+        return self.never(options) if callable(self.never) else self.never
 
     def ports_for(self, options: Any) -> Mapping[str, Port]:
         return self.ports(options) if callable(self.ports) else self.ports

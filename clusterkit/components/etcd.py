@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Self, TypeVar
+from typing import Any, Literal, Self, TypeVar
 
 from pydantic import Field, model_validator
 
 from clusterkit.client import ClientError
 from clusterkit.components.base import (
+    KINDS,
     Bootstrap,
     Claims,
     Component,
@@ -16,12 +17,14 @@ from clusterkit.components.base import (
     Group,
     LogFormat,
     Member,
+    Never,
     Options,
     Port,
     Role,
     Running,
     Template,
     Unready,
+    WorkloadOptions,
 )
 from clusterkit.components.conditions import UNREACHABLE, all_of, ask_each, get_each, written_and_read
 from clusterkit.components.etcd_client import USER, EtcdClient
@@ -243,6 +246,24 @@ def _password(group: Group) -> str:
     return group.secrets["password"] if group.options.password else ""
 
 
+_BROKEN_DISK = frozenset({"disk", "power"})
+
+NEVER = (
+    Never(r"^panic: |\bgoroutine \d+ \[running\]", "etcd panicked", _BROKEN_DISK),
+    Never(r'"level":"(panic|fatal)"|\[FATAL\]| C \| ', "etcd gave up", _BROKEN_DISK),
+    Never(r"found (hash|data) inconsistency|data[- ]inconsistency", "the members' data differs"),
+    Never(r"crc mismatch|checksum mismatch|file corrupt|is corrupted|wal: .*corrupt", "data is damaged", _BROKEN_DISK),
+)
+"""Source: etcd 3.4, server/wal/wal.go, etcdserver/corrupt.go, and what zap prints at its two worst levels."""
+
+
+class EtcdWorkload(WorkloadOptions):
+    """What a workload on etcd may say beside what all workloads say."""
+
+    reads: Literal["linearizable", "serializable"] = "linearizable"
+    """serializable: what the member itself has, which may be old. etcd promises less then; the verdict does not."""
+
+
 COMPONENT = Component(
     kind="etcd",
     version="3.4",
@@ -270,8 +291,11 @@ COMPONENT = Component(
     health=examine,
     checks="clusterkit.components.etcd_checks",
     client="clusterkit.components.etcd_client:EtcdClient",
+    drivers=dict.fromkeys(KINDS, "clusterkit.components.etcd_driver:EtcdDriver"),
+    workload=EtcdWorkload,
     claims=Claims(linearizable=True, durable=True, converges=True),
     needs_quorum=True,
     replicas="odd",
+    never=NEVER,
     log=LogFormat(words={"panic": "critical", "dpanic": "critical", "fatal": "critical"}),
 )

@@ -10,7 +10,7 @@ import base64
 from collections.abc import Mapping
 from typing import Any
 
-from clusterkit.client import ClientError
+from clusterkit.client import ClientError, NotSent, Refused
 from clusterkit.components.base import Member, Running
 from clusterkit.components.http_client import HttpConnection
 
@@ -32,24 +32,24 @@ class EtcdClient:
         self._token = ""
 
     def write(self, key: str, value: str) -> None:
-        self.call("/v3/kv/put", {"key": _encoded(key), "value": _encoded(value)})
+        self.call("/v3/kv/put", {"key": encoded(key), "value": encoded(value)})
 
     def read(self, key: str, *, is_linearizable: bool = True) -> str | None:
         """Not linearizable: what this node has stored now, which may be old."""
-        found = self.call("/v3/kv/range", {"key": _encoded(key), "serializable": not is_linearizable})
+        found = self.call("/v3/kv/range", {"key": encoded(key), "serializable": not is_linearizable})
         return _value(found)
 
     def delete(self, key: str) -> None:
-        self.call("/v3/kv/deleterange", {"key": _encoded(key)})
+        self.call("/v3/kv/deleterange", {"key": encoded(key)})
 
     def compare_and_set(self, key: str, expected: str | None, value: str) -> bool:
         """Writes only where the key has the expected value (None: is absent); one transaction. True: written."""
-        compare: dict[str, Any] = {"key": _encoded(key), "result": "EQUAL"}
+        compare: dict[str, Any] = {"key": encoded(key), "result": "EQUAL"}
         if expected is None:
             compare |= {"target": "CREATE", "create_revision": "0"}
         else:
-            compare |= {"target": "VALUE", "value": _encoded(expected)}
-        put = {"request_put": {"key": _encoded(key), "value": _encoded(value)}}
+            compare |= {"target": "VALUE", "value": encoded(expected)}
+        put = {"request_put": {"key": encoded(key), "value": encoded(value)}}
         return bool(self.call("/v3/kv/txn", {"compare": [compare], "success": [put]}).get("succeeded", False))
 
     def status(self) -> Mapping[str, Any]:
@@ -66,16 +66,26 @@ class EtcdClient:
         """A request as the root user. A server that was restarted has forgotten our token: then we log in anew.
 
         Trying again is safe: a request that is refused for its token was not carried out.
+        Raises: NotSent, Refused where it could not log in.
         """
         if self._password and not self._token:
-            self.log_in(self._password)
+            self._log_in_first()
         try:
             return self._post(path, content)
         except ClientError as error:
             if not self._password or not _is_about_token(str(error)):
                 raise
-        self.log_in(self._password)
+        self._log_in_first()
         return self._post(path, content)
+
+    def _log_in_first(self) -> None:
+        """Raises: NotSent, Refused: what is to be asked after it was not asked."""
+        try:
+            self.log_in(self._password)
+        except ClientError as error:
+            raise Refused(f"no log-in: {error}") from error
+        except OSError as error:
+            raise NotSent(f"no log-in: {error}") from error
 
     def close(self) -> None:
         self._connection.close()
@@ -100,11 +110,16 @@ def _is_about_token(said: str) -> bool:
     return "invalid auth token" in said or "revision in header is old" in said or "auth revision" in said
 
 
-def _encoded(text: str) -> str:
+def encoded(text: str) -> str:
+    """As keys and values stand in JSON."""
     return base64.b64encode(text.encode()).decode()
+
+
+def decoded(text: str) -> str:
+    return base64.b64decode(text).decode()
 
 
 def _value(found: Mapping[str, Any]) -> str | None:
     values = found.get("kvs") or []
     # proto3 in JSON leaves out what is empty, also an empty value.
-    return base64.b64decode(values[0].get("value", "")).decode() if values else None
+    return decoded(values[0].get("value", "")) if values else None

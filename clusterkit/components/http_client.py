@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from clusterkit.client import NotSent
 from clusterkit.clock import Deadline
 
 if TYPE_CHECKING:
@@ -35,7 +36,8 @@ class Answer:
 class HttpConnection:
     """A kept connection to one port of a node. Not for use from several threads at once.
 
-    Every request, its connecting included, ends within `timeout` seconds. Raises: OSError (also for what is not HTTP).
+    Every request, its connecting included, ends within `timeout` seconds. Raises: NotSent where it could not
+    connect, OSError (also for what is not HTTP).
     """
 
     def __init__(self, host: str, port: int, timeout: float) -> None:
@@ -45,15 +47,18 @@ class HttpConnection:
         self._connection = http.client.HTTPConnection(host, port, timeout=timeout)
 
     def request(self, method: str, path: str, content: Any = None, headers: Mapping[str, str] | None = None) -> Answer:
-        """`content` is sent as JSON. The connection is closed after any trouble, so that the next request is whole."""
+        """`content` is sent as JSON, bytes as they are.
+
+        The connection is closed after any trouble, so that the next request is whole.
+        """
         import http.client
 
         deadline = Deadline(self._timeout)
-        body = None if content is None else json.dumps(content).encode()
-        kind = {} if body is None else {"Content-Type": "application/json"}
+        body = content if content is None or isinstance(content, bytes) else json.dumps(content).encode()
+        kind = {} if body is None or body is content else {"Content-Type": "application/json"}
         try:
             if self._connection.sock is None:
-                self._connection.connect()
+                self._connect()
             self._wait_at_most(deadline)
             self._connection.request(method, path, body=body, headers={**kind, **(headers or {})})
             self._wait_at_most(deadline)
@@ -68,6 +73,14 @@ class HttpConnection:
 
     def close(self) -> None:
         self._connection.close()
+
+    def _connect(self) -> None:
+        try:
+            self._connection.connect()
+        except ConnectionRefusedError:  # it says by itself that nothing was sent
+            raise
+        except OSError as error:
+            raise NotSent(*error.args) from error
 
     def _read(self, response: http.client.HTTPResponse, deadline: Deadline) -> bytes:
         """The body in parts, because a server that drips would keep a single read alive for ever."""

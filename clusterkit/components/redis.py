@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 
 from clusterkit.client import ClientError
 from clusterkit.components.base import (
+    KINDS,
     Claims,
     Component,
     Finding,
@@ -18,6 +19,7 @@ from clusterkit.components.base import (
     LogFormat,
     Member,
     Misfit,
+    Never,
     Options,
     Port,
     Role,
@@ -25,7 +27,7 @@ from clusterkit.components.base import (
     Template,
     Unready,
 )
-from clusterkit.components.conditions import PROBE_PREFIX, all_of, ask_each
+from clusterkit.components.conditions import PROBE_PREFIX, UNREACHABLE, all_of, ask_each, words
 from clusterkit.components.redis_client import Reply, ask, connect
 from clusterkit.model.topology import ComponentSpec
 from clusterkit.units import Duration, Size
@@ -126,6 +128,21 @@ def _seen(reply: Reply) -> Seen:
         case ["slave", str(source), _, str(link), int(offset)]:
             return Seen("replica", offset, source=source, link=link)
     raise ClientError(f"ROLE says {reply!r:.80}")
+
+
+def find_primary(running: Running, turn: int) -> tuple[Running, Member]:
+    """The member that says it is the primary, asked one after another. Raises: ClientError where none does."""
+    members = running.members
+    said: list[str] = []
+    for step in range(len(members)):
+        member = members[(turn + step) % len(members)]
+        try:
+            if _seen(ask(running, member, "ROLE")).role == "primary":
+                return running, member
+            said.append(f"{member.name} is a replica")
+        except UNREACHABLE as error:
+            said.append(f"{member.name}: {words(error)}")
+    raise ClientError(f"no node says it is the primary: {'; '.join(said)}")
 
 
 def answers_ping(running: Running) -> Unready:
@@ -249,6 +266,21 @@ def _url(group: Group) -> str:
     return f"redis://{f':{password}@' if password else ''}{group.first.at('client')}/0"
 
 
+_BROKEN_DISK = frozenset({"disk", "power"})
+
+NEVER = (
+    Never(r"REDIS BUG REPORT|Redis \S+ crashed by signal|=== ASSERTION FAILED", "Redis crashed"),
+    Never(r"Guru Meditation", "Redis met a state that cannot be"),
+    Never(
+        r"Bad file format reading the append only file|Unexpected end of file reading the append only file|"
+        r"Internal error in RDB reading|Short read or OOM loading DB|Wrong RDB checksum|crc error",
+        "data is damaged",
+        _BROKEN_DISK,
+    ),
+)
+"""Source: Redis 7.0, debug.c (bug report, assertions, Guru Meditation), aof.c and rdb.c (loading)."""
+
+
 COMPONENT = Component(
     kind="redis",
     version="7.0",
@@ -274,6 +306,8 @@ COMPONENT = Component(
     health=examine,
     checks="clusterkit.components.redis_checks",
     client="clusterkit.components.redis_client:RedisClient",
+    drivers=dict.fromkeys(KINDS, "clusterkit.components.redis_driver:RedisDriver"),
+    discover=find_primary,
     claims=Claims(
         converges=True,
         weaknesses=(
@@ -281,5 +315,6 @@ COMPONENT = Component(
             "with appendfsync other than always, a node that loses its power loses its last writes",
         ),
     ),
+    never=NEVER,
     log=LogFormat(level=LOG_LEVEL, words=LOG_WORDS),
 )

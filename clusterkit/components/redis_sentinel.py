@@ -24,8 +24,8 @@ from clusterkit.components.base import (
     Template,
     Unready,
 )
-from clusterkit.components.conditions import all_of, ask_each
-from clusterkit.components.redis_client import Reply, RespConnection, connect
+from clusterkit.components.conditions import UNREACHABLE, all_of, ask_each, words
+from clusterkit.components.redis_client import Reply, RespConnection, ask, connect
 from clusterkit.model.topology import ComponentSpec
 from clusterkit.units import Duration
 
@@ -168,6 +168,33 @@ def agrees(running: Running) -> Unready:
     return unready
 
 
+def find_primary(running: Running, turn: int) -> tuple[Running, Member]:
+    """The node that the sentinels name, once it says itself that it is the primary.
+
+    Source: "Guidelines for Redis clients with support for Redis Sentinel": ask one sentinel after another, then ROLE.
+    Raises: ClientError where nobody names one.
+    """
+    members, name = running.members, running.group.options.watches
+    cache = running.needs[name]
+    said: list[str] = []
+    for step in range(len(members)):
+        sentinel = members[(turn + step) % len(members)]
+        try:
+            reply = ask(running, sentinel, "SENTINEL", "GET-MASTER-ADDR-BY-NAME", name)
+            address = str(reply[0]) if isinstance(reply, list) else ""
+            named = next((member for member in cache.members if address == member.address), None)
+            if named is None:
+                said.append(f"{sentinel.name} names {address or 'nobody'}")
+                continue
+            held = ask(cache, named, "ROLE")
+            if isinstance(held, list) and held[0] == "master":
+                return cache, named
+            said.append(f"{sentinel.name} names {named.name}, which is no primary")
+        except UNREACHABLE as error:
+            said.append(f"{sentinel.name}: {words(error)}")
+    raise ClientError(f"no sentinel leads to a primary: {'; '.join(said)}")
+
+
 def read_roles(running: Running) -> Mapping[str, tuple[Role, ...]]:
     """Sentinels are equal; each says whom it takes for the primary."""
     seen, _ = look(running)
@@ -254,6 +281,10 @@ COMPONENT = Component(
     roles=read_roles,
     health=examine,
     checks="clusterkit.components.redis_sentinel_checks",
+    drivers=redis.COMPONENT.drivers,
+    discover=find_primary,
+    claims=redis.COMPONENT.claims,
     needs_quorum=True,
+    never=redis.NEVER,
     log=LogFormat(level=redis.LOG_LEVEL, words=redis.LOG_WORDS),
 )

@@ -1,6 +1,6 @@
 """L3. Finds components: this package is scanned, outside packages use the entry point group `clusterkit.components`.
 
-A module of this package whose name ends in neither `_client` nor `_checks`, and that has a COMPONENT, is a component.
+A module of this package that has a COMPONENT is one; names that end in `_client`, `_checks` or `_driver` are passed by.
 A topology's `plugins:` name further modules or files.
 """
 
@@ -28,7 +28,7 @@ def _shipped() -> Mapping[str, str]:
     return {
         name.replace("_", "-"): f"clusterkit.components.{name}"
         for name in names
-        if name not in _OWN and not name.endswith(("_client", "_checks"))
+        if name not in _OWN and not name.endswith(("_client", "_checks", "_driver"))
     }
 
 

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 
 from clusterkit.components.base import (
+    KINDS,
     Component,
     Group,
     Member,
     Misfit,
+    Never,
     Options,
     Port,
     Role,
     Running,
     Unready,
+    WorkloadOptions,
 )
 from clusterkit.components.conditions import answers, ask_each, get_each, listening
 from clusterkit.model.topology import Build, ComponentSpec
@@ -148,6 +152,9 @@ class ServiceOptions(Options):
     working_dir: str = ""
     """The folder that the program starts in."""
 
+    never: tuple[str, ...] = ()
+    """Regular expressions that no log line may match, beside those that no healthy program prints."""
+
     user: str = ""
     """Who runs the program: a name or number that the image has. Without it, the image's own."""
 
@@ -179,6 +186,18 @@ class ServiceOptions(Options):
         if not isinstance(value, Mapping):
             return value
         return {name: {"port": port} if isinstance(port, int) else port for name, port in value.items()}
+
+    @field_validator("never")
+    @classmethod
+    def _never_is_an_expression(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for pattern in value:
+            try:
+                re.compile(pattern)
+            except re.error as error:
+                raise ValueError(
+                    f'never: "{pattern}" is no regular expression: {error}; put a \\ before signs'
+                ) from None
+        return value
 
     @model_validator(mode="after")
     def _fit_together(self) -> Self:
@@ -293,6 +312,85 @@ def _ports(options: ServiceOptions) -> Mapping[str, Port]:
     return {name: Port(port.port, port.publish) for name, port in options.ports.items()}
 
 
+class HttpCall(WorkloadOptions):
+    """A call as an HTTP request. {key}, {value}, {old}, {new}, {from}, {to} and {amount} stand for what is called."""
+
+    method: str = "GET"
+    """GET, PUT, POST, ..."""
+
+    path: str
+    """What is asked for, for example /kv/{key}."""
+
+    body: str | int | dict[str, Any] | list[Any] | None = None
+    """Text as it is, or a mapping or list that is sent as JSON."""
+
+    headers: dict[str, str] = Field(default_factory=dict)
+    """Further headers."""
+
+    value: str = ""
+    """Where the value is in a JSON answer: value, items.0.name; the whole answer if not given."""
+
+    missing: tuple[int, ...] = (404,)
+    """Statuses that mean: there is nothing."""
+
+    unmet: tuple[int, ...] = (409, 412)
+    """Statuses that mean: the condition did not hold, so nothing was done."""
+
+    refused: tuple[int, ...] = (421, 429, 503)
+    """Statuses by which the service says that it surely did not, and will not."""
+
+
+class HttpCalls(WorkloadOptions):
+    """How clients speak to the service by HTTP."""
+
+    port: str = ""
+    """The name of a port; the first one if not given."""
+
+    calls: dict[str, HttpCall]
+    """Call -> request. peek, where it is given, reads what the node itself has."""
+
+
+class ServiceWorkload(WorkloadOptions):
+    """How clients speak to your own service: one of http, python and program."""
+
+    http: HttpCalls | None = None
+    """By requests that are described here."""
+
+    python: Path | None = None
+    """By a Python file with a class Client, relative to the topology."""
+
+    program: Words | None = None
+    """By a program that speaks JSON lines; a path with a / is relative to the topology."""
+
+    @model_validator(mode="after")
+    def _is_one(self) -> Self:
+        given = [name for name in ("http", "python", "program") if getattr(self, name) is not None]
+        if len(given) != 1:
+            has = " and ".join(given) or "none"
+            raise ValueError(
+                f"a workload on a service needs one of http, python and program, and has {has}"
+                "; see docs/your-own-service.md"
+            )
+        return self
+
+    @property
+    def spoken(self) -> frozenset[str] | None:
+        return None if self.http is None else frozenset(self.http.calls)
+
+
+NEVER = (
+    Never(r"^panic: |^fatal error: ", "it panicked"),
+    Never(r"\bAssertionError\b|\bAssertion .*failed", "an assertion failed"),
+    Never(r"WARNING: DATA RACE|AddressSanitizer|ThreadSanitizer", "a sanitizer found a bug"),
+    Never(r"Segmentation fault|core dumped", "it crashed"),
+)
+"""What no healthy program prints, in whatever language."""
+
+
+def _never(options: ServiceOptions) -> tuple[Never, ...]:
+    return (*NEVER, *(Never(pattern, f'the topology says never: "{pattern}"') for pattern in options.never))
+
+
 COMPONENT = Component(
     kind="service",
     version="1",
@@ -307,4 +405,7 @@ COMPONENT = Component(
     working_dir=lambda options: str(options.working_dir),
     ready=(is_ready,),
     roles=read_roles,
+    drivers=dict.fromkeys(KINDS, "clusterkit.components.service_driver:driver"),
+    workload=ServiceWorkload,
+    never=_never,
 )

@@ -71,6 +71,14 @@ class Removed:
 
 
 @dataclass(frozen=True)
+class ImageRecord:
+    """What a node was made from: the name it was asked for by, and the digest that no other image has."""
+
+    name: str
+    digest: str
+
+
+@dataclass(frozen=True)
 class LogLine:
     """One line a node printed: `time_ns` (since 1970) as the runtime took it, `text` without the newline."""
 

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from clusterkit.errors import ClusterkitError, EngineUnreachable, EnvironmentTrouble, NodeUnreachable, UsageError
 from clusterkit.node import Ability, Command, File, Result, State
-from clusterkit.providers.base import ClusterRecord, LogLine, NodeRecord, Removed, Rendered
+from clusterkit.providers.base import ClusterRecord, ImageRecord, LogLine, NodeRecord, Removed, Rendered
 from clusterkit.providers.engine import connect
 
 if TYPE_CHECKING:
@@ -91,6 +91,12 @@ class DockerProvider:
 
     def node(self, record: NodeRecord) -> DockerNode:
         return DockerNode(self.client, record)
+
+    def image_of(self, record: NodeRecord) -> ImageRecord:
+        """What the node was made from. Raises: NodeUnreachable where it is gone."""
+        with engine_words(f"look at {record.name}"):
+            inspected = self.client.inspect_container(record.runtime_id)
+        return ImageRecord(inspected["Config"]["Image"], inspected["Image"])
 
     def logs(self, record: NodeRecord, since_ns: int = 0, follow: bool = False) -> Iterator[LogLine]:
         from clusterkit.providers import docker_logs

@@ -1,1 +1,5 @@
-"""L13. The folder of a run, told to people and to programs: text, JSON, JUnit XML, HTML."""
+"""L13. The folder of a run, told to people and to programs: text, JUnit XML, HTML."""
+
+from clusterkit.report.write import summary, write
+
+__all__ = ["summary", "write"]

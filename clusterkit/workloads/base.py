@@ -47,6 +47,21 @@ class WorkloadSpec:
     pinned: int = 2
     options: Any = None
 
+    def written(self) -> dict[str, Any]:
+        """As it stands in YAML, with nothing left out."""
+        own = {} if self.options is None else self.options.model_dump(mode="json", exclude_defaults=True, by_alias=True)
+        return {
+            "kind": self.kind,
+            "component": self.component,
+            "clients": self.clients,
+            "rate": str(self.rate),
+            "keys": self.keys,
+            "mix": dict(self.mix),
+            "timeout": str(self.timeout),
+            "pinned": self.pinned,
+            **own,
+        }
+
 
 @dataclass(frozen=True)
 class Expect:
@@ -65,6 +80,17 @@ class Expect:
     unavailable_s: float | None = None
     leader_changes: int = 0
 
+    def written(self) -> dict[str, Any]:
+        """As it stands in YAML."""
+        found: dict[str, Any] = {"linearizable": self.linearizable, "converges": self.converges}
+        if self.may_lose:
+            found["lost"] = "any"
+        if self.unavailable_s is not None:
+            found["unavailable"] = {"at_most": str(Duration(self.unavailable_s))}
+        if self.leader_changes:
+            found["leader_changes"] = {"at_least": self.leader_changes}
+        return found
+
 
 class Workload(ABC):
     """One run of one kind of workload; for several threads. All chance comes from the Random that is handed in.
@@ -73,6 +99,7 @@ class Workload(ABC):
     summary     what it does, in a sentence
     model       the model that judges its history, "" for none
     mix         the calls that clients make, with their shares where the user names none
+    needed      calls that the end of a run cannot do without
     calls       what a mix may name, where that is more
     keys        how many objects there are where the user does not say
     reads       calls that change nothing: one that gets no answer surely did nothing
@@ -83,6 +110,7 @@ class Workload(ABC):
     summary: ClassVar[str]
     model: ClassVar[str] = ""
     mix: ClassVar[Mapping[str, int]]
+    needed: ClassVar[frozenset[str]] = frozenset({"read"})
     calls: ClassVar[frozenset[str]] = frozenset()
     keys: ClassVar[int] = 1
     reads: ClassVar[frozenset[str]] = frozenset({"read"})

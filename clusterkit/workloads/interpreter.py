@@ -70,7 +70,8 @@ class Bench:
     """What all clients of a run share.
 
     `running`: the component, with all its members, whether they run now or not. `prefix` stands before every key, so
-    that each run finds nothing from the one before. `now_ns`: since the start of the run.
+    that each run finds nothing from the one before; keys are letters, digits and "-". `now_ns`: since the start
+    of the run.
     """
 
     workload: Workload
@@ -189,7 +190,7 @@ class Session:
         return self._found[1].name if self._found is not None else ""
 
     def _key(self, call: Invocation) -> str:
-        return f"{self._bench.prefix}/{'all' if call.key is None else call.key}"
+        return f"{self._bench.prefix}-{'all' if call.key is None else call.key}"
 
 
 class Clients(threading.Thread):

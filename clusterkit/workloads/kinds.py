@@ -126,6 +126,7 @@ class Queue(Workload):
     summary = "enqueue unique elements, dequeue them, drain at the end"
     model = "queue"
     mix = MappingProxyType({"enqueue": 1, "dequeue": 1})
+    needed = frozenset({"dequeue"})
     reads: ClassVar[frozenset[str]] = frozenset()
 
     def invocation(self, f: str, random: Random, unique: int) -> Invocation:
@@ -155,6 +156,7 @@ class Bank(Workload):
     summary = "transfer between accounts, read all of them at once"
     model = "bank"
     mix = MappingProxyType({"transfer": 1, "read": 1})
+    needed = frozenset({"open", "read"})
     keys = 5
 
     def objects(self) -> Sequence[str | None]:
@@ -187,6 +189,7 @@ class Ids(Workload):
     kind = "ids"
     summary = "ask for unique ids"
     mix = MappingProxyType({"generate": 1})
+    needed = frozenset({"generate"})
     reads: ClassVar[frozenset[str]] = frozenset()
 
     def invocation(self, f: str, random: Random, unique: int) -> Invocation:  # noqa: ARG002 - the system makes them

@@ -20,7 +20,7 @@ def _run(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_the_table_of_commands_says_what_they_say(name: str) -> None:
-    command: click.Command = importlib.import_module(f"clusterkit.cli.{name}").command
+    command: click.Command = importlib.import_module(f"clusterkit.cli.{name.replace('-', '_')}").command
     assert (command.help or "").strip().splitlines()[0] == COMMANDS[name]
 
 

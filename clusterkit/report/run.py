@@ -1,0 +1,157 @@
+"""L13. The folder of a run, read; as much of it as there is."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from clusterkit.checkers.availability import Gap, gaps
+from clusterkit.errors import UsageError
+from clusterkit.history.codec import FILE_NAME, read_history
+from clusterkit.history.history import Call, History
+from clusterkit.history.op import NEMESIS, OBSERVER, PEEK
+
+NOT_ENDED = "the run did not come to its end"
+
+
+@dataclass(frozen=True)
+class FaultTold:
+    """One fault of a run. `to_s` None: it was never healed. `times`: what Availability says of it, in seconds."""
+
+    id: str
+    words: str
+    nodes: tuple[str, ...]
+    from_s: float
+    to_s: float | None
+    effect: Mapping[str, Any] = field(default_factory=dict)
+    after: Mapping[str, Any] = field(default_factory=dict)
+    times: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Run:
+    """`said` is run.json, `result` result.json; both are empty where a killed run has none. `missing`: what is."""
+
+    folder: Path
+    said: Mapping[str, Any]
+    result: Mapping[str, Any]
+    history: History
+    missing: tuple[str, ...]
+
+    @property
+    def verdict(self) -> str:
+        return str(self.result.get("verdict", "unknown"))
+
+    @property
+    def text(self) -> str:
+        return str(self.result.get("text", NOT_ENDED))
+
+    @property
+    def verdicts(self) -> list[Mapping[str, Any]]:
+        return list(self.result.get("verdicts", ()))
+
+    @property
+    def name(self) -> str:
+        return str(self.said.get("scenario", self.folder.name))
+
+    @property
+    def end_s(self) -> float:
+        return self.history[-1].time_ns / 1e9 if len(self.history) else 0.0
+
+    def numbers(self, checker: str) -> Mapping[str, Any]:
+        return next((dict(one.get("numbers", {})) for one in self.verdicts if one.get("checker") == checker), {})
+
+    def calls(self) -> list[Call]:
+        """Those of clients; not what was asked of single nodes in the end."""
+        return [call for call in self.history.calls() if call.f != PEEK]
+
+    def faults(self) -> list[FaultTold]:
+        """In the order in which they came."""
+        times = self.numbers("availability").get("faults", {})
+        found: dict[str, dict[str, Any]] = {}
+        for op in self.history.facts(NEMESIS):
+            value = op.value if isinstance(op.value, Mapping) else {}
+            key = str(op.key)
+            if op.f == "inject":
+                found[key] = {
+                    "words": str(value.get("words", key)),
+                    "nodes": tuple(value.get("nodes", ())),
+                    "from_s": op.time_ns / 1e9,
+                    "to_s": None,
+                    "times": times.get(key, {}),
+                }
+            elif key in found and op.f == "heal":
+                found[key]["to_s"] = op.time_ns / 1e9
+            elif key in found and op.f == "measure":
+                found[key]["after" if value.get("healed") else "effect"] = value
+        return [FaultTold(id=key, **rest) for key, rest in found.items()]
+
+    def leaders(self) -> Mapping[str, list[tuple[float, float, str]]]:
+        """component -> (from, to, node): who led when, as far as anybody said so."""
+        found: dict[str, list[tuple[float, float, str]]] = {}
+        last: dict[str, tuple[float, str | None]] = {}
+        for op in self.history.facts(OBSERVER):
+            if op.f != "leader":
+                continue
+            name, now = str(op.key), op.time_ns / 1e9
+            since, node = last.get(name, (now, None))
+            if node is not None:
+                found.setdefault(name, []).append((since, now, node))
+            last[name] = (now, op.value)
+        for name, (since, node) in last.items():
+            if node is not None:
+                found.setdefault(name, []).append((since, self.end_s, node))
+        return found
+
+    def gone(self, at_least_s: float = 0.25) -> list[Gap]:
+        """The times without an ok while calls were tried, of that length or longer."""
+        return [gap for gap in gaps(self.calls()) if gap.seconds >= at_least_s]
+
+    def logs(self) -> Iterator[Mapping[str, Any]]:
+        """The lines of all nodes, by time; none where they were not collected."""
+        path = self.folder / "logs.jsonl"
+        if not path.is_file():
+            return
+        with path.open(encoding="utf-8", errors="replace") as file:
+            for line in file:
+                try:
+                    entry = json.loads(line)
+                except ValueError:  # the last line of a run that was killed while it wrote
+                    continue
+                if isinstance(entry, dict) and "time_ns" in entry:
+                    yield entry
+
+
+def read_run(folder: Path) -> Run:
+    """Raises: UsageError where the folder is none of a run."""
+    if not folder.is_dir():
+        raise UsageError(f"there is no run {folder}", mend="`clusterkit runs` lists them")
+    missing: list[str] = []
+    said, result = _json(folder / "run.json", missing), _json(folder / "result.json", missing)
+    history = History()
+    if (folder / FILE_NAME).is_file() and (folder / FILE_NAME).stat().st_size:
+        stored = read_history(folder)
+        history = stored.history
+        missing += [stored.cut] if stored.cut else []
+    else:
+        missing.append(f"{FILE_NAME} is missing or empty")
+    if not said and not len(history):
+        raise UsageError(
+            f"{folder} is no run: it has neither run.json nor {FILE_NAME}", mend="`clusterkit runs` lists them"
+        )
+    return Run(folder, said, result, history, tuple(missing))
+
+
+def _json(path: Path, missing: list[str]) -> Mapping[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        missing.append(f"{path.name} is missing: the run was killed")
+        return {}
+    except (OSError, ValueError) as error:
+        missing.append(f"{path.name} cannot be read: {error}")
+        return {}
+    return found if isinstance(found, dict) else {}
