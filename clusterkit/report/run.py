@@ -131,18 +131,23 @@ def read_run(folder: Path) -> Run:
         raise UsageError(f"there is no run {folder}", mend="`clusterkit runs` lists them")
     missing: list[str] = []
     said, result = _json(folder / "run.json", missing), _json(folder / "result.json", missing)
-    history = History()
-    if (folder / FILE_NAME).is_file() and (folder / FILE_NAME).stat().st_size:
-        stored = read_history(folder)
-        history = stored.history
-        missing += [stored.cut] if stored.cut else []
-    else:
-        missing.append(f"{FILE_NAME} is missing or empty")
+    history = _history(folder, missing)
     if not said and not len(history):
         raise UsageError(
             f"{folder} is no run: it has neither run.json nor {FILE_NAME}", mend="`clusterkit runs` lists them"
         )
     return Run(folder, said, result, history, tuple(missing))
+
+
+def _history(folder: Path, missing: list[str]) -> History:
+    """Empty where it cannot be read: what else there is of the run is still told."""
+    try:
+        stored = read_history(folder)
+    except (UsageError, OSError) as error:
+        missing.append(f"{FILE_NAME} cannot be read: {getattr(error, 'what', error)}")
+        return History()
+    missing += [stored.cut] if stored.cut else []
+    return stored.history
 
 
 def _json(path: Path, missing: list[str]) -> Mapping[str, Any]:

@@ -80,5 +80,7 @@ def _seconds(fault: FaultTold, name: str) -> str:
     return "-" if value is None else f"{value:.2f} s"
 
 
-def _short(text: str, width: int = _LONGEST) -> str:
-    return text if len(text) <= width else f"{text[: width - 4]} ..."
+def _short(said: str, width: int = _LONGEST) -> str:
+    """At most so long, on one line, and nothing in it that a terminal would obey."""
+    shown = "".join(char if char.isprintable() else repr(char)[1:-1] for char in said)
+    return shown if len(shown) <= width else f"{shown[: width - 4]} ..."

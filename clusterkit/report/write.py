@@ -15,9 +15,10 @@ def write(folder: Path) -> Run:
     from clusterkit.report import page
 
     run = read_run(folder)
-    (folder / TEXT).write_text("\n".join([*text.lines(run), ""]), encoding="utf-8")
+    # Half a surrogate pair, which a log may hold as an escape in JSON, is no text in UTF-8: it becomes "?".
+    (folder / TEXT).write_text("\n".join([*text.lines(run), ""]), encoding="utf-8", errors="replace")
     (folder / XML).write_bytes(junit.document(run))
-    (folder / PAGE).write_text(page.document(run), encoding="utf-8")
+    (folder / PAGE).write_text(page.document(run), encoding="utf-8", errors="replace")
     return run
 
 
