@@ -33,6 +33,8 @@ COMMANDS = {
     "validate": "Check a topology: all problems at once, with the mend for each.",
     "schema": "Print the JSON Schema of a topology, for editors.",
     "doctor": "Try what clusterkit needs from this machine.",
+    "runs": "List the chaos tests that were run, oldest first.",
+    "report": "Tell a stored run again: verdict, evidence, what the faults did.",
     "check": "Judge a stored history: did the system keep its promises?",
     "version": "Print the versions of clusterkit and of what it uses.",
 }

@@ -16,6 +16,9 @@ _COLOURS = {
     "down": "red",
     "paused": "yellow",
     "created": "yellow",
+    "valid": "green",
+    "invalid": "red",
+    "unknown": "yellow",
     "leader": "bold",
     "primary": "bold",
 }

@@ -146,7 +146,7 @@ def _history(folder: Path, missing: list[str]) -> History:
     except (UsageError, OSError) as error:
         missing.append(f"{FILE_NAME} cannot be read: {getattr(error, 'what', error)}")
         return History()
-    missing += [stored.cut] if stored.cut else []
+    missing += [stored.cut.removeprefix(f"{folder}/")] if stored.cut else []
     return stored.history
 
 

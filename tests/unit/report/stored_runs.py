@@ -32,8 +32,10 @@ _FAULTS = (
      "6 pairs cut", "6 of 6 cut", True),
     ("clock-3", "clock +30s on sentinel-3", ["sentinel-3"], 40, 46, "+30 s", "0 s", False),
 )  # fmt: skip
-_LEADERS = ((0.1, "cache", "cache-1"), (0.2, "sentinel", "sentinel-2"), (10.4, "cache", None), (12.9, "cache", "cache-2"),
-            (25.0, "cache", None), (29.5, "cache", "cache-3"))  # fmt: skip
+_LEADERS = (
+    (0.1, "cache", "cache-1"), (0.2, "sentinel", "sentinel-2"), (10.4, "cache", None), (12.9, "cache", "cache-2"),
+    (25.0, "cache", None), (29.5, "cache", "cache-3"),
+)  # fmt: skip
 _GONE = ((10.0, 12.9), (24.2, 29.6))
 _END_S = 60.0
 
@@ -84,7 +86,7 @@ def _write_said(folder: Path) -> None:
         "started_ns": STARTED_NS,
         "time_s": _END_S,
         "source": "clusterkit.yml",
-        "workloads": [{"kind": "set", "component": "cache", "clients": 5, "rate": "166/s", "mix": {"add": 9, "read": 1}}],
+        "workloads": [{"kind": "set", "component": "cache", "clients": 5, "rate": "166/s", "mix": {"add": 9}}],
         "expect": {"lost": 0, "unavailable": {"at_most": "10s"}},
         "components": {
             "cache": {
@@ -130,8 +132,10 @@ def _events(calls: int) -> Iterator[Op]:
                 outcome = OpType.FAIL if not is_add or chance.random() < 0.6 else OpType.INFO
                 took, error = (0.0004, "Connection refused") if outcome is OpType.FAIL else (1.0, NASTY[value % 3])
             found.append((now, number, OpType.INVOKE, f, None, argument, node, ""))
-            done = argument if is_add else []
-            found.append((now + took, number, outcome, f, None, done if outcome is OpType.OK else argument, node, error))
+            done: Any = argument if is_add else []
+            found.append(
+                (now + took, number, outcome, f, None, done if outcome is OpType.OK else argument, node, error)
+            )
             if outcome is OpType.INFO:
                 number, process = process, process + 1
             value, now = value + 5, max(now + every, now + took + 0.001)
@@ -202,5 +206,3 @@ def _write_logs(folder: Path) -> None:
                 "text": text,
             }
             file.write(json.dumps(entry) + "\n")
-
-

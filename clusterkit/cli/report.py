@@ -1,0 +1,56 @@
+"""L15. `clusterkit report`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from clusterkit.cli.context import name_option
+from clusterkit.cli.options import file_option
+from clusterkit.errors import EXIT_OK, EXIT_UNHEALTHY, EXIT_UNKNOWN, UsageError
+
+_EXITS = {"valid": EXIT_OK, "invalid": EXIT_UNHEALTHY, "unknown": EXIT_UNKNOWN}
+
+
+@click.command()
+@click.argument("run", required=False, metavar="[RUN]")
+@file_option
+@name_option
+@click.option("--open", "is_opened", is_flag=True, help="Show report.html in the browser.")
+def command(run: str | None, file: Path | None, cluster: str | None, is_opened: bool) -> int:
+    """Tell a stored run again: verdict, evidence, what the faults did.
+
+    RUN is the folder of a run, or the name of one that `clusterkit runs` lists; else it is the latest. Its summary.txt,
+    junit.xml and report.html are made anew. Asks no engine. Exit code 0: valid, 1: invalid, 2: unknown.
+
+    \b
+    clusterkit report
+    clusterkit report 20261123-150102-leader-loss --open
+    clusterkit report downloads/run-of-ci
+    """
+    from clusterkit import report
+    from clusterkit.cli._runs import coloured
+
+    folder = _folder(run, file, cluster)
+    told = report.write(folder)
+    click.echo(coloured(report.summary(folder)))
+    if is_opened:
+        click.launch(str((folder / "report.html").resolve()))
+    return _EXITS[told.verdict]
+
+
+def _folder(run: str | None, file: Path | None, cluster: str | None) -> Path:
+    """With a folder that is there, no topology is needed. Links are followed: `latest` is another run tomorrow."""
+    from clusterkit.cli._runs import runs_folder, shown
+    from clusterkit.report import runs
+
+    if run is not None and Path(run).is_dir():
+        return Path(run).resolve()
+    folder = runs_folder(file, cluster)
+    if run is not None:
+        return (folder / run).resolve()
+    found = runs(folder)
+    if not found:
+        raise UsageError(f"there is no run yet in {shown(folder)}", mend="clusterkit chaos-test makes one")
+    return found[-1].folder
