@@ -84,7 +84,7 @@ _Fault = tuple[str, Mapping[str, Any], bool]
 
 
 def _possible(one: Facts, making: _Making) -> Iterator[tuple[Family, _Fault]]:
-    """The faults that hit it hardest; those that cannot be made are noted. What a node may never come back from is last."""
+    """The faults that hit it hardest; last, what a node may never come back from. What cannot be made is noted."""
     leader = f"{one.leader} of {one.struck}" if one.leader else f"one of {one.struck}"
     wanted: list[tuple[str, Mapping[str, Any]]] = [
         ("isolate", {"target": leader, "towards": "everyone"}),

@@ -34,8 +34,8 @@ class Availability:
 
     For each fault (from its inject by the nemesis to its heal, or to the end), in seconds after the inject, None where
     it did not happen: `first error` (a `cas` or `transfer` that fails without an error is none: its condition did not
-    hold), `new leader` (the observer's first entry of another leader than before the fault), `back` (the end of the
-    longest gap that overlaps the fault; the gap itself is `gone`).
+    hold), `new leader` (the observer's first entry of another leader than before, until the next fault), `back` (the
+    end of the longest gap that overlaps the fault; the gap itself is `gone`).
     """
 
     at_most_s: float | None = None
@@ -104,7 +104,7 @@ def _faults(history: History, calls: list[Call], gone: list[Gap]) -> dict[str, d
                 "from_s": op.time_ns / 1e9,
                 "to_s": until / 1e9,
                 "first error": _after(op, errors, until),
-                "new leader": _after(op, _others(op, leaders), end),
+                "new leader": _after(op, _others(op, leaders), _next(op, facts, until, end)),
                 "gone": None if worst is None else round(worst.seconds, 3),
                 "back": None if worst is None else round(max(0.0, worst.end_s - op.time_ns / 1e9), 3),
             }
@@ -114,6 +114,12 @@ def _faults(history: History, calls: list[Call], gone: list[Gap]) -> dict[str, d
 def _is_error(done: Op) -> bool:
     is_unmet = done.type is OpType.FAIL and done.f in _CONDITIONAL and not done.error
     return done.type is not OpType.OK and not is_unmet
+
+
+def _next(inject: Op, facts: list[Op], healed: int, end: int) -> int:
+    """When the first fault began after this one was healed: a leader that comes later came of that one."""
+    return min((op.time_ns for op in facts if op.f == "inject" and op.key != inject.key and op.time_ns > healed),
+               default=end)  # fmt: skip
 
 
 def _others(inject: Op, leaders: list[Op]) -> list[Op]:
