@@ -61,7 +61,7 @@ class EtcdDriver:
     def _set(self, f: str, key: str, value: Any) -> Any:
         """Each element is a key of its own, below that of the set."""
         if f == "read":
-            return [int(name.rpartition("/")[2]) for name in self._range(f"{key}/", keys_only=True)]
+            return [int(name.rpartition("/")[2]) for name, _ in self._range(f"{key}/", keys_only=True)]
         if f == "add":
             self._client.write(f"{key}/{value}", "")
         else:
@@ -102,7 +102,7 @@ class EtcdDriver:
     def _bank(self, f: str, key: str, value: Any) -> Any:
         """Each account is a key of its own; a transfer writes two of them at once."""
         if f == "read":
-            return {name.rpartition("/")[2]: int(balance) for name, balance in self._range(f"{key}/").items()}
+            return {name.rpartition("/")[2]: int(balance) for name, balance in self._range(f"{key}/")}
         if f == "open":
             puts = [_put(f"{key}/{name}", str(balance)) for name, balance in value.items()]
             self._client.call("/v3/kv/txn", {"success": puts})
@@ -128,10 +128,11 @@ class EtcdDriver:
 
     # -- transactions ------------------------------------------------------------------------------------------------
 
-    def _range(self, prefix: str, *, keys_only: bool = False) -> Mapping[str, str]:
+    def _range(self, prefix: str, *, keys_only: bool = False) -> list[tuple[str, str]]:
+        """Keys and values, as they come: a key that came twice would not be hidden."""
         asked = {**_prefix(prefix), "keys_only": keys_only, "serializable": self._serializable}
         found = self._client.call("/v3/kv/range", asked).get("kvs") or []
-        return {decoded(one["key"]): decoded(one.get("value", "")) for one in found}
+        return [(decoded(one["key"]), decoded(one.get("value", ""))) for one in found]
 
     def _with_revision(self, key: str) -> tuple[str | None, str]:
         """A value, and the revision that it was written at ("0": there is none)."""
