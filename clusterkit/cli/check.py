@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from clusterkit.cli.options import Quantity, format_option
-from clusterkit.errors import EXIT_OK, EXIT_UNHEALTHY, EXIT_UNKNOWN
+from clusterkit.errors import EXIT_OK, EXIT_UNHEALTHY, EXIT_UNKNOWN, UsageError
 from clusterkit.units import Duration
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ _EXITS = {"valid": EXIT_OK, "invalid": EXIT_UNHEALTHY, "unknown": EXIT_UNKNOWN}
 
 @click.command()
 @click.argument("path", type=click.Path(path_type=Path))
-@click.option("--model", required=True, type=click.Choice(_MODELS), help="What the clients talked to.")
+@click.option("--model", type=click.Choice(_MODELS), help="What the clients talked to; the folder of a run says it.")
 @click.option("--initial", metavar="VALUE", help="Its value before the first call: JSON, or plain text.")
 @click.option(
     "--claim",
@@ -33,16 +33,18 @@ _EXITS = {"valid": EXIT_OK, "invalid": EXIT_UNHEALTHY, "unknown": EXIT_UNKNOWN}
 )
 @click.option("--time-limit", type=Quantity(Duration), default="60s", show_default=True, help="Then it is unknown.")
 @format_option
-def command(path: Path, model: str, initial: str | None, claim: str, time_limit: Duration, output: str) -> int:
+def command(path: Path, model: str | None, initial: str | None, claim: str, time_limit: Duration, output: str) -> int:
     """Judge a stored history: did the system keep its promises?
 
-    PATH is a history (our JSON lines, or Jepsen's EDN), or the folder of a run. Prints the verdict, the smallest
-    evidence, then the numbers. Exit code 0: valid, 1: invalid, 2: unknown.
+    PATH is the folder of a run, or a history (our JSON lines, or Jepsen's EDN) with its --model. Prints the verdict,
+    the smallest evidence, then the numbers. Exit code 0: valid, 1: invalid, 2: unknown.
 
     \b
-    clusterkit check .clusterkit/shop/runs/latest --model register
+    clusterkit check .clusterkit/shop/runs/latest
     clusterkit check history.edn --model cas-register --initial 0 --format json
     """
+    if model is None:
+        return _tell_verdict(*_of_run(path), output)
     from clusterkit.checkers.base import combine, judge
     from clusterkit.checkers.suite import calls_of, checkers_for
     from clusterkit.history.codec import read_history
@@ -55,7 +57,24 @@ def command(path: Path, model: str, initial: str | None, claim: str, time_limit:
         time_limit_s=time_limit.seconds,
     )
     stored = read_history(path, calls_of(model) | {PEEK})
-    verdict = combine(model, [judge(checker, stored.history) for checker in checkers])
+    return _tell_verdict(stored, combine(model, [judge(checker, stored.history) for checker in checkers]), output)
+
+
+def _of_run(path: Path) -> tuple[Stored, Verdict]:
+    """A run's folder says itself what was tested, and what was expected. Raises: UsageError."""
+    from clusterkit.checkers.base import Verdict
+    from clusterkit.trial.again import judge_again
+
+    if not path.is_dir():
+        raise UsageError(
+            f"{path} does not say what the clients talked to",
+            mend=f"name the model: --model {'|'.join(_MODELS)}",
+        )
+    stored, judged = judge_again(path)
+    return stored, Verdict("run", judged.validity, judged.text, judged.evidence, parts=judged.parts)
+
+
+def _tell_verdict(stored: Stored, verdict: Verdict, output: str) -> int:
     if output == "json":
         click.echo(json.dumps(_as_data(stored, verdict), indent=2, default=str))
     else:

@@ -6,7 +6,7 @@ import resource
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Event
@@ -18,23 +18,23 @@ from clusterkit.chaos import nemesis
 from clusterkit.chaos.base import Scene
 from clusterkit.chaos.fields import typed
 from clusterkit.chaos.nemesis import Happening
-from clusterkit.chaos.registry import find_fault
 from clusterkit.chaos.scenario import Scenario
 from clusterkit.chaos.schedule import Planned
 from clusterkit.chaos.written import text as scenario_text
-from clusterkit.checkers.base import Validity, Verdict
+from clusterkit.checkers.base import Verdict
 from clusterkit.client import ClientError
 from clusterkit.clock import SYSTEM, Deadline
 from clusterkit.cluster import Site, wait_healthy
+from clusterkit.components.base import Never
 from clusterkit.components.registry import Registry
 from clusterkit.errors import ClusterkitError, NodeUnreachable, NotReady
 from clusterkit.health import view
 from clusterkit.history.codec import FILE_NAME, Recorder
 from clusterkit.history.op import NEMESIS, OpType
-from clusterkit.logs import never
 from clusterkit.logs.query import Filter, Scope, read
 from clusterkit.model.topology import Topology
 from clusterkit.plan import Plan
+from clusterkit.trial.again import judge_logs
 from clusterkit.trial.folder import FORMAT, copy_topology, keep_logs, new_folder, write_json
 from clusterkit.trial.observe import Observer, with_needs
 from clusterkit.workloads.base import Expect, Invocation, WorkloadSpec
@@ -110,14 +110,6 @@ class Outcome:
     seconds: Mapping[str, float]
 
 
-@dataclass
-class _Hits:
-    """Which faults are in force, and which families of faults have hit which nodes."""
-
-    in_force: dict[str, str] = field(default_factory=dict)
-    families: dict[str, set[str]] = field(default_factory=dict)
-
-
 def run(ground: Ground, case: Case, stop: Event, screen: Screen) -> Outcome:
     """One run, from steady state to the report. Whatever happens after the workload began is judged and reported.
 
@@ -134,7 +126,7 @@ class _Run:
         self._recorder = Recorder(self._folder / FILE_NAME)
         self._seconds: dict[str, float] = {}
         self._phase = ""
-        self._hits = _Hits()
+        self._in_force: dict[str, str] = {}
         workload = KINDS[case.workload.kind](case.workload)
         running = with_timeout(
             view.running(ground.plan, ground.site.provider, self._record, case.workload.component),
@@ -261,26 +253,13 @@ class _Run:
         return judged
 
     def _logs(self) -> Verdict:
-        """Collects every node's lines of this run, and looks for those that must never be there."""
+        """Collects every node's lines of this run, and judges them."""
         ground = self._ground
         scope = Scope(ground.topology.name, self._record, (ground.site.state,), lambda kind: ground.registry[kind].log)
         wanted = Filter(since_ns=self._started_ns)
-        patterns = {
-            name: component.never_for(ground.topology.components[name].options)
-            for name, component in ground.plan.components.items()
-        }
-        families = {node: frozenset(its) for node, its in self._hits.families.items()}
+        patterns = {name: self._never(name) for name in ground.plan.components}
         entries = keep_logs(self._folder / "logs.jsonl", read(ground.site.provider, scope, wanted))
-        found = list(never.find(entries, patterns, families))
-        if not found:
-            return Verdict("logs", Validity.VALID, "no log line that must never be there")
-        shown = tuple(
-            f"{one.entry.node}: {one.entry.text.splitlines()[0][:300]}  ({one.never.why})" for one in found[:10]
-        )
-        text = (
-            f"{len(found)} log entries that must never be there, first on {found[0].entry.node}: {found[0].never.why}"
-        )
-        return Verdict("logs", Validity.INVALID, text, shown, numbers={"found": len(found)})
+        return judge_logs(entries, patterns, self._recorder.history)
 
     # -- what is written down ----------------------------------------------------------------------------------------
 
@@ -318,6 +297,10 @@ class _Run:
             },
         )
 
+    def _never(self, component: str) -> tuple[Never, ...]:
+        options = self._ground.topology.components[component].options
+        return self._ground.plan.components[component].never_for(options)
+
     def _component(self, name: str) -> dict[str, Any]:
         described = self._ground.plan.components[name]
         image = self._ground.site.provider.image_of(next(n for n in self._record.nodes if n.component == name))
@@ -329,6 +312,7 @@ class _Run:
             "digest": image.digest,
             "weaknesses": list(claims.pop("weaknesses")),
             "claims": claims,
+            "never": [{**asdict(one), "unless": sorted(one.unless)} for one in self._never(name)],
         }
 
     def _result(self, judged: Judged) -> dict[str, Any]:
@@ -376,16 +360,13 @@ class _Run:
         value: Any = one.text
         f: str = one.what
         if one.what == "inject":
-            self._hits.in_force[one.id] = one.text
-            family = find_fault(one.fault).family
-            for node in one.nodes:
-                self._hits.families.setdefault(node, set()).add(family)
+            self._in_force[one.id] = one.text
             value = {"fault": one.fault, "words": one.text, "nodes": list(one.nodes)}
         elif one.what in ("effect", "healed") and one.effect is not None:
             f = "measure"
             value = {**asdict(one.effect), "numbers": dict(one.effect.numbers), "healed": one.what == "healed"}
         elif one.what == "heal":
-            self._hits.in_force.pop(one.id, None)
+            self._in_force.pop(one.id, None)
             value = {"fault": one.fault, "words": one.text, "nodes": list(one.nodes)}
         now_ns = self._now_ns()
         self._recorder.record(NEMESIS, OpType.INFO, f, key=one.id or None, value=value, time_ns=now_ns)
@@ -428,7 +409,7 @@ class _Run:
                 now = (tally.ok, tally.fail, tally.info)
                 ok, fail, info = (one - before for one, before in zip(now, last, strict=True))
                 elapsed = (self._now_ns() - began) / 1e9
-                faults = tuple(self._hits.in_force.values())
+                faults = tuple(self._in_force.values())
                 self._screen.tick(Tick(self._phase, elapsed, time_s, ok, fail, info, faults, self._observer.now))
                 last = now
 

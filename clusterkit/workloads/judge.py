@@ -33,6 +33,10 @@ class Judged:
     parts: tuple[Verdict, ...]
     reasons: tuple[str, ...]
 
+    @property
+    def evidence(self) -> tuple[str, ...]:
+        return tuple(line for part in self.parts if part.validity is self.validity for line in part.evidence)
+
 
 def judge_run(history: History, workload: Workload, expect: Expect, more: tuple[Verdict, ...] = ()) -> Judged:
     """`more`: verdicts on what is not in the history (logs)."""
