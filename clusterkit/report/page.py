@@ -59,23 +59,26 @@ def _embedded(data: Mapping[str, Any]) -> str:
 
 
 def _places(run: Run) -> list[dict[str, Any]]:
-    """The calls and moments that the evidence is about, each with the lines that nodes wrote around it."""
-    wanted = {index for one in run.verdicts if one["verdict"] == "invalid" for index in one["indices"]}
-    calls = [call for call in run.history.calls() if wanted & set(call.indices)]
+    """The calls that the evidence is about, each with the lines that nodes wrote around it, and itself among them."""
+    wanted = run.evidence_indices()
+    calls = [call for call in run.history.calls() if wanted.intersection(call.indices)]
     chosen = [*calls[: _MOST_PLACES - 1], *calls[max(_MOST_PLACES - 1, len(calls) - 1) :]]
-    places = [
+    places: list[dict[str, Any]] = [
         {"title": str(call), "from_s": _begin(call) - _AROUND_S, "to_s": _end(call) + _AROUND_S, "lines": []}
         for call in chosen
     ]
     started_ns = run.said.get("started_ns")
     if places and isinstance(started_ns, int):
         _put_lines(run, places, started_ns)
+    for place, call in zip(places, chosen, strict=True):
+        place["lines"] = sorted([*place["lines"], *_itself(call)], key=lambda line: line["at"])
     return places
 
 
 def _put_lines(run: Run, places: Sequence[dict[str, Any]], started_ns: int) -> None:
+    """The nearest lines; `left_out` counts the others of that time."""
     for entry in run.logs():
-        at = (int(entry["time_ns"]) - started_ns) / 1e9
+        at = (entry["time_ns"] - started_ns) / 1e9
         for place in places:
             if place["from_s"] <= at <= place["to_s"]:
                 place["lines"].append({"at": at, **entry})
@@ -83,7 +86,18 @@ def _put_lines(run: Run, places: Sequence[dict[str, Any]], started_ns: int) -> N
         middle = (place["from_s"] + place["to_s"]) / 2
         nearest = sorted(place["lines"], key=lambda line: abs(line["at"] - middle))[:_MOST_LINES]
         place["left_out"] = len(place["lines"]) - len(nearest)
-        place["lines"] = sorted(nearest, key=lambda line: line["at"])
+        place["lines"] = nearest
+
+
+def _itself(call: Call) -> list[dict[str, Any]]:
+    """The call as two lines of a log."""
+    node = call.node or f"process {call.invoke.process}"
+    asked = call.f if call.argument is None else f"{call.f} {call.argument!s:.60}"
+    lines = [{"at": _begin(call), "node": node, "level": "call", "text": f"a client asks: {asked}"}]
+    if call.completion is not None:
+        said = " ".join(filter(None, (f"its {call.f} is {call.outcome.value}", call.completion.error)))
+        lines.append({"at": _end(call), "node": node, "level": "call", "text": said})
+    return lines
 
 
 def _begin(call: Call) -> float:
@@ -111,15 +125,26 @@ def _facts(run: Run) -> list[tuple[str, str]]:
         ("clusterkit", str(said.get("clusterkit", "?"))),
     ]
     for workload in said.get("workloads", ()):
-        found.append(("workload", ", ".join(f"{name} {value}" for name, value in workload.items())))
-    found.append(("asked for", ", ".join(f"{name} {value}" for name, value in said.get("expect", {}).items())))
+        found.append(("workload", _words(workload)))
+    found.append(("asked for", _words(said.get("expect", {}))))
     for name, one in said.get("components", {}).items():
         found.append((name, f"{one['kind']} {one['version']}, {one['image']}, {one['digest']}"))
-    found += [
-        ("seconds", ", ".join(f"{name} {_number(value)}" for name, value in run.result.get("seconds", {}).items()))
-    ]
+    found += [("seconds", _words(run.result.get("seconds", {})))]
     found += [("memory", f"{run.result['memory_mb']} MB at most, clusterkit itself")] if run.result else []
     return [(name, value) for name, value in found if value]
+
+
+def _words(value: Any) -> str:
+    """What stands in a mapping or a list, as words: "kind set, mix (add 9, read 1)"."""
+    if isinstance(value, Mapping):
+        told = (f"{name} ({_words(one)})" if isinstance(one, Mapping) else f"{name} {_words(one)}"
+                for name, one in value.items())  # fmt: skip
+        return ", ".join(told)
+    if isinstance(value, list):
+        return ", ".join(map(_words, value))
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return _number(value)
 
 
 def _when(started_ns: Any) -> str:

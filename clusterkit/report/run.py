@@ -8,13 +8,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from clusterkit.checkers.availability import Gap, gaps
+from clusterkit.checkers.availability import Availability, Gap, gaps
 from clusterkit.errors import UsageError
 from clusterkit.history.codec import FILE_NAME, read_history
 from clusterkit.history.history import Call, History
 from clusterkit.history.op import NEMESIS, OBSERVER, PEEK
 
 NOT_ENDED = "the run did not come to its end"
+OUTAGE_S = 0.25
+"""A shorter time without an ok is told by the length of it alone: clients just do not call more often."""
+
+_OF_A_LINE = frozenset(("time_ns", "node", "level", "text"))
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,10 @@ class Run:
     def end_s(self) -> float:
         return self.history[-1].time_ns / 1e9 if len(self.history) else 0.0
 
+    def evidence_indices(self) -> set[int]:
+        """Of the Ops that refute."""
+        return {index for one in self.verdicts if one["verdict"] == "invalid" for index in one["indices"]}
+
     def numbers(self, checker: str) -> Mapping[str, Any]:
         return next((dict(one.get("numbers", {})) for one in self.verdicts if one.get("checker") == checker), {})
 
@@ -70,7 +78,8 @@ class Run:
 
     def faults(self) -> list[FaultTold]:
         """In the order in which they came."""
-        times = self.numbers("availability").get("faults", {})
+        measured = self.numbers("availability") or Availability().check(self.history).numbers  # of a killed run
+        times = measured.get("faults", {})
         found: dict[str, dict[str, Any]] = {}
         for op in self.history.facts(NEMESIS):
             value = op.value if isinstance(op.value, Mapping) else {}
@@ -81,13 +90,20 @@ class Run:
                     "nodes": tuple(value.get("nodes", ())),
                     "from_s": op.time_ns / 1e9,
                     "to_s": None,
-                    "times": times.get(key, {}),
+                    "times": _outage(times.get(key, {})),
                 }
             elif key in found and op.f == "heal":
                 found[key]["to_s"] = op.time_ns / 1e9
             elif key in found and op.f == "measure":
                 found[key]["after" if value.get("healed") else "effect"] = value
         return [FaultTold(id=key, **rest) for key, rest in found.items()]
+
+    def phases(self) -> Iterator[tuple[float, float, str]]:
+        """From, to, name; as far as they came."""
+        told = [op for op in self.history.facts("trial") if op.f == "phase"]
+        begins = [*(op.time_ns / 1e9 for op in told), self.end_s]
+        for op, begin, end in zip(told, begins, begins[1:], strict=False):
+            yield begin, end, str(op.value)
 
     def leaders(self) -> Mapping[str, list[tuple[float, float, str]]]:
         """component -> (from, to, node): who led when, as far as anybody said so."""
@@ -106,9 +122,9 @@ class Run:
                 found.setdefault(name, []).append((since, self.end_s, node))
         return found
 
-    def gone(self, at_least_s: float = 0.25) -> list[Gap]:
-        """The times without an ok while calls were tried, of that length or longer."""
-        return [gap for gap in gaps(self.calls()) if gap.seconds >= at_least_s]
+    def gone(self) -> list[Gap]:
+        """The outages: times without an ok while calls were tried."""
+        return [gap for gap in gaps(self.calls()) if gap.seconds >= OUTAGE_S]
 
     def logs(self) -> Iterator[Mapping[str, Any]]:
         """The lines of all nodes, by time; none where they were not collected."""
@@ -121,8 +137,14 @@ class Run:
                     entry = json.loads(line)
                 except ValueError:  # the last line of a run that was killed while it wrote
                     continue
-                if isinstance(entry, dict) and "time_ns" in entry:
+                if isinstance(entry, dict) and entry.keys() >= _OF_A_LINE and isinstance(entry["time_ns"], int):
                     yield entry
+
+
+def _outage(times: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The times of a fault; service was not `back` where it was never gone."""
+    gone = times.get("gone")
+    return times if gone is not None and gone >= OUTAGE_S else {**times, "back": None}
 
 
 def read_run(folder: Path) -> Run:
