@@ -4,10 +4,10 @@ Each component that clients can talk to meets every family of faults that this m
 another, on whoever leads (on one node where all are equal), with time between to recover. A scenario is given as it
 would be written in YAML; check_topology reads it.
 
-What may break which promise: lost power takes what was acknowledged before it was synced (Redis says so of itself,
-etcd syncs first); an isolated or stopped leader that still answers takes what its successor has never seen. Full, slow
-and stalled disks make a system unavailable and must lose nothing; clocks that jump must break nothing. Damaged files
-are not in the suite: few systems promise anything then.
+What may break which promise: lost power takes what was acknowledged before it was synced (Redis says so of itself, and
+may refuse to start on what is left; etcd syncs first); a leader that was cut off or stood still, and still answers,
+takes what its successor has never seen. Full, slow and stalled disks make a system unavailable and must lose nothing;
+clocks that jump must break nothing. Damaged files are not in the suite: few systems promise anything then.
 """
 
 from __future__ import annotations
@@ -91,6 +91,11 @@ class _Trouble:
         return shipped_faults()[self.fault].family
 
     @property
+    def is_last(self) -> bool:
+        """Made once, after all others: a node may never come back from it, and would meet no other fault then."""
+        return self.family == "power"
+
+    @property
     def written(self) -> dict[str, Any]:
         if len(self.choices) == 1:
             return {self.fault: self.choices[0]}
@@ -135,7 +140,9 @@ def suite(components: Mapping[str, Facts], trials: Mapping[str, str], time_s: fl
         if not able:
             raise UsageError(f"no fault can be made on {name}", mend="see `clusterkit chaos list`")
         scenarios.update(_scenarios(target, able, share_s, told))
-    return Suite(scenarios, tuple(told.sentences))
+    # What a node may never come back from is done to disks: all components are tested by other means before.
+    order = sorted(scenarios, key=lambda name: name.endswith(f"-{_GROUPS[-1]}"))
+    return Suite({name: scenarios[name] for name in order}, tuple(told.sentences))
 
 
 def _called(components: Mapping[str, Facts], told: _Told) -> list[str]:
@@ -236,7 +243,7 @@ def _scenario(target: Facts, troubles: Sequence[_Trouble], time_s: float, kind: 
 
 
 def _fitting(troubles: Sequence[_Trouble], whole_s: float) -> list[_Trouble]:
-    """The first of each family, then others, as far as all can be made one after another; in the order given."""
+    """The first of each family, then others, as far as there is time for all; in the order in which they are made."""
     firsts: dict[str, _Trouble] = {}
     for trouble in troubles:
         firsts.setdefault(trouble.family, trouble)
@@ -246,11 +253,14 @@ def _fitting(troubles: Sequence[_Trouble], whole_s: float) -> list[_Trouble]:
         if needed <= left_s:
             left_s -= needed
             chosen.append(trouble)
-    return [trouble for trouble in troubles if trouble in chosen]
+    return sorted((trouble for trouble in troubles if trouble in chosen), key=lambda trouble: trouble.is_last)
 
 
 def _timed(chosen: Sequence[_Trouble], whole_s: float) -> Iterator[dict[str, Any]]:
-    """One after another, as long as the time allows; again from the first where there is time for all of them twice."""
+    """One after another, as long as the time allows; again from the first where there is time for all of them twice.
+
+    What comes last does so in the last round alone.
+    """
     least = sum(one.least_s + one.rest_s for one in chosen)
     full = sum(one.lasts_s + one.rest_s for one in chosen)
     rounds = max(1, int(whole_s // full))
@@ -260,8 +270,11 @@ def _timed(chosen: Sequence[_Trouble], whole_s: float) -> Iterator[dict[str, Any
     at = _QUIET_S
     for one in chosen:
         lasts_s = one.least_s + share * (one.lasts_s - one.least_s)
-        again = {"every": _text(round_s), "times": rounds} if rounds > 1 else {}
-        yield {"at": _text(at), **again, "for": _text(lasts_s), **one.written}
+        if one.is_last or rounds == 1:
+            when: dict[str, Any] = {"at": _text((rounds - 1) * round_s + at)}
+        else:
+            when = {"at": _text(at), "every": _text(round_s), "times": rounds}
+        yield {**when, "for": _text(lasts_s), **one.written}
         at += lasts_s + one.rest_s + more_rest_s
 
 

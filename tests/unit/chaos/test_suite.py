@@ -58,7 +58,8 @@ def _seconds(text: str) -> float:
 def test_every_component_meets_every_family_and_leads_are_aimed_at() -> None:
     made = suite(ALL, ABLE)
     assert list(made.scenarios) == [
-        f"{name}-{group}" for name in ("registry", "sentinel") for group in ("network", "nodes", "disks")
+        *("registry-network", "registry-nodes", "sentinel-network", "sentinel-nodes"),
+        *("registry-disks", "sentinel-disks"),
     ]
     assert {body["time"] for body in made.scenarios.values()} == {"1m"}
     assert _families(made) == {"registry": FAMILIES, "sentinel": FAMILIES}
@@ -128,8 +129,19 @@ def test_in_a_short_time_all_is_one_scenario_and_what_does_not_fit_is_told() -> 
 def test_in_a_long_time_each_fault_comes_again() -> None:
     made = suite({"registry": ETCD}, ABLE, 600).scenarios["registry-disks"]
     assert made["time"] == "200s"
-    assert {item["times"] for item in made["faults"]} == {5}
-    assert {_seconds(item["every"]) for item in made["faults"]} == {39.6}
+    *others, last = made["faults"]
+    assert {(item["times"], item["every"]) for item in others} == {(5, "39.6s")}
+    assert last["power-loss"] == "registry"
+    assert "every" not in last
+    assert _seconds(last["at"]) > max(_seconds(item["at"]) + 4 * 39.6 for item in others)
+
+
+@pytest.mark.parametrize("time_s", [60, 90, 180, 500])
+def test_the_power_is_lost_once_and_after_all_else(time_s: float) -> None:
+    made = suite({"registry": ETCD}, ABLE, time_s).scenarios
+    last = list(made.values())[-1]["faults"]
+    assert [fault for body in made.values() for fault, _ in _faults(body)].count("power-loss") == 1
+    assert "power-loss" in last[-1]
 
 
 @given(st.floats(LEAST_S, 2000), st.booleans())
