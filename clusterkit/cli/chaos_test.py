@@ -177,7 +177,7 @@ class _Test:
         else:
             from clusterkit.cli._default_suite import default_suite
 
-            return default_suite(opened, ground, wish.time, click.echo), seed
+            return default_suite(opened, ground, wish.time, self._say), seed
         for scenario in found:
             if scenario.workload is None:
                 raise UsageError(
@@ -206,13 +206,17 @@ class _Test:
         from clusterkit.chaos.written import text
 
         def breaks(planned: Sequence[Planned]) -> bool:
-            click.echo(f"shrink: {len(planned)} of {len(case.planned)} faults")
+            self._say(f"shrink: {len(planned)} of {len(case.planned)} faults")
             return self._one(ground, replace(case, planned=tuple(planned)), stop).judged.validity == "invalid"
 
         smallest = shrink(case.planned, breaks, tries=_SHRINK_TRIES, stop=stop.is_set)
         name = case.scenario.name
-        click.echo(f"the smallest schedule that still breaks it: {len(smallest)} of {len(case.planned)} faults")
-        click.echo(text(name, smallest, case.scenario.time, case.workload.written(), case.expect.written()))
+        self._say(f"the smallest schedule that still breaks it: {len(smallest)} of {len(case.planned)} faults")
+        self._say(text(name, smallest, case.scenario.time, case.workload.written(), case.expect.written()))
+
+    def _say(self, text: str) -> None:
+        """To whoever looks on; on stderr where stdout is for a program."""
+        click.echo(text, err=self._is_quiet)
 
     def _tell_all(self) -> None:
         for one in self.outcomes:
