@@ -29,14 +29,14 @@ class Folder:
     def write(self, text: str, file: str = "clusterkit.yml") -> None:
         (self.path / file).write_text(f"name: {self.name}\n{text}")
 
-    def run(self, *words: str, code: int | None = 0) -> subprocess.CompletedProcess[str]:
+    def run(self, *words: str, code: int | None = 0, timeout: int = TIMEOUT) -> subprocess.CompletedProcess[str]:
         """Calls clusterkit; fails with all that it said when the exit code is not `code` (None: any)."""
         done = subprocess.run(
             [sys.executable, "-m", "clusterkit", *words],
             cwd=self.path,
             capture_output=True,
             text=True,
-            timeout=TIMEOUT,
+            timeout=timeout,
             check=False,
             stdin=subprocess.DEVNULL,
         )
