@@ -56,8 +56,10 @@ def _latency(run: Run) -> Iterator[dict[str, Any]]:
 
 
 def _marked(run: Run) -> dict[str, Any]:
+    """The calls of the evidence; where there are very many, some of them from all over the run."""
     wanted = run.evidence_indices()
-    return _points([call for call in run.calls() if wanted.intersection(call.indices)][:_MOST_MARKED])
+    calls = [call for call in run.calls() if wanted.intersection(call.indices)]
+    return _points(calls[:: len(calls) // _MOST_MARKED + 1])
 
 
 def _points(calls: Sequence[Call]) -> dict[str, Any]:

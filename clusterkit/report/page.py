@@ -71,6 +71,7 @@ def _places(run: Run) -> list[dict[str, Any]]:
     if places and isinstance(started_ns, int):
         _put_lines(run, places, started_ns)
     for place, call in zip(places, chosen, strict=True):
+        place["is_silent"] = not place["lines"]
         place["lines"] = sorted([*place["lines"], *_itself(call)], key=lambda line: line["at"])
     return places
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,11 @@ class Run:
         return str(self.result.get("text", NOT_ENDED))
 
     @property
+    def headline(self) -> str:
+        """The first line of the text: what a checker adds below it is evidence."""
+        return self.text.partition("\n")[0]
+
+    @property
     def verdicts(self) -> list[Mapping[str, Any]]:
         return list(self.result.get("verdicts", ()))
 
@@ -90,13 +96,14 @@ class Run:
                     "nodes": tuple(value.get("nodes", ())),
                     "from_s": op.time_ns / 1e9,
                     "to_s": None,
-                    "times": _outage(times.get(key, {})),
+                    "times": times.get(key, {}),
                 }
             elif key in found and op.f == "heal":
                 found[key]["to_s"] = op.time_ns / 1e9
             elif key in found and op.f == "measure":
                 found[key]["after" if value.get("healed") else "effect"] = value
-        return [FaultTold(id=key, **rest) for key, rest in found.items()]
+        told = [FaultTold(id=key, **rest) for key, rest in found.items()]
+        return [replace(fault, times=_own(fault, later)) for fault, later in zip_longest(told, told[1:])]
 
     def phases(self) -> Iterator[tuple[float, float, str]]:
         """From, to, name; as far as they came."""
@@ -141,10 +148,19 @@ class Run:
                     yield entry
 
 
-def _outage(times: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The times of a fault; service was not `back` where it was never gone."""
-    gone = times.get("gone")
-    return times if gone is not None and gone >= OUTAGE_S else {**times, "back": None}
+def _own(fault: FaultTold, later: FaultTold | None) -> Mapping[str, Any]:
+    """Of the times of a fault, those that are its own doing.
+
+    Service was not `back` where it was never gone. A leader that came after a later fault is that one's, where this one
+    was healed before.
+    """
+    times = dict(fault.times)
+    if (times.get("gone") or 0) < OUTAGE_S:
+        times["back"] = None
+    is_past = later is not None and fault.to_s is not None and fault.to_s <= later.from_s
+    if later is not None and is_past and fault.from_s + (times.get("new leader") or 0) >= later.from_s:
+        times["new leader"] = None
+    return times
 
 
 def read_run(folder: Path) -> Run:

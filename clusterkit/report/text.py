@@ -8,12 +8,14 @@ from typing import Any
 from clusterkit.report.run import FaultTold, Run
 
 _MOST_EVIDENCE = 14
+_LEAST_EVIDENCE = 4
 _LONGEST = 150
+_LONGEST_HEADLINE = 400
 
 
 def lines(run: Run) -> Iterator[str]:
     """For a terminal, at most some forty lines."""
-    yield f"{run.verdict.upper()}: {run.text}"
+    yield f"{run.verdict.upper()}: {_short(run.headline, _LONGEST_HEADLINE)}"
     yield from _evidence(run)
     for one in run.result.get("weaknesses", ()) if run.verdict == "invalid" else ():
         yield f"  known weakness of {one['component']}: {one['text']}"
@@ -23,7 +25,7 @@ def lines(run: Run) -> Iterator[str]:
     yield _counts(run)
     yield from _faults(run)
     for one in run.verdicts:
-        yield f"  {one['verdict']:<8} {one['checker']}: {_short(one['text'])}"
+        yield f"  {one['verdict']:<8} {one['checker']}: {_short(one['text'].partition(chr(10))[0])}"
     yield ""
     yield f"  report: {run.folder / 'report.html'}"
     if run.said.get("command"):
@@ -32,13 +34,16 @@ def lines(run: Run) -> Iterator[str]:
 
 
 def _evidence(run: Run) -> Iterator[str]:
+    """The first checker has most of the room, the others some."""
+    room = _MOST_EVIDENCE
     for one in run.verdicts:
         if one["verdict"] != "invalid" or not one["evidence"]:
             continue
         yield f"  {one['checker']}:"
-        for line in one["evidence"][:_MOST_EVIDENCE]:
+        for line in one["evidence"][:room]:
             yield f"    {_short(line)}"
-        more = len(one["evidence"]) - _MOST_EVIDENCE
+        more = len(one["evidence"]) - room
+        room = max(_LEAST_EVIDENCE, room - len(one["evidence"]))
         if more > 0:
             yield f"    and {more} more lines in the report"
 

@@ -122,6 +122,33 @@ def test_a_terminal_is_told_nothing_that_it_obeys(tmp_path: Path) -> None:
     assert all(line.isprintable() for line in said.split("\n"))
 
 
+def test_a_leader_after_a_later_fault_is_that_one_s(tmp_path: Path) -> None:
+    """The partition brings a new leader at 29.5 s; the clock's fault at 40 s none."""
+    folder = valid_run(tmp_path / "run")
+    result = json.loads((folder / "result.json").read_text())
+    result["verdicts"][1]["numbers"]["faults"]["kill-1"]["new leader"] = 19.5
+    (folder / "result.json").write_text(json.dumps(result))
+    kill, partition, _ = (line for line in report.summary(folder).splitlines() if re.match(r" +\d+\.0 s  ", line))
+    assert kill.split("  yes ")[1].split()[2] == "-"
+    assert "5.50 s" in partition
+
+
+def test_what_a_checker_adds_below_its_first_line_is_evidence(tmp_path: Path) -> None:
+    folder = valid_run(tmp_path / "run")
+    result = json.loads((folder / "result.json").read_text())
+    said = "cache is not healthy\ncache-2: it had ended with code 1"
+    result |= {"verdict": "invalid", "text": said}
+    evidence = [f"line {number}" for number in range(30)]
+    for one in result["verdicts"]:
+        one |= {"verdict": "invalid", "text": said, "evidence": evidence}
+    (folder / "result.json").write_text(json.dumps(result))
+    lines = report.summary(folder).splitlines()
+    assert lines[0] == "INVALID: cache is not healthy"
+    assert not any("ended with code 1" in line for line in lines)
+    assert sum(line.startswith("    line ") for line in lines) == 14 + 4
+    assert "    and 26 more lines in the report" in lines
+
+
 # -- JUnit XML ---------------------------------------------------------------------------------------------------------
 
 
@@ -280,7 +307,9 @@ def test_logs_may_be_missing_or_cut(tmp_path: Path, content: bytes | None) -> No
     else:
         (folder / "logs.jsonl").write_bytes(content)
     report.write(folder)
-    assert "served" not in page_of(folder).text
+    text = page_of(folder).text
+    assert "served" not in text
+    assert "No node wrote anything within 2 s of it." in text
 
 
 def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
