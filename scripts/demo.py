@@ -1,4 +1,4 @@
-"""A cluster comes up, loses the primary of its cache, helps itself, and goes away: in front of you.
+"""A cluster comes up, loses the primary of its cache, helps itself, is put to the test, and goes away: in front of you.
 
 `make demo` runs it; it uses examples/quickstart. Whatever happens, the cluster is taken down at the end.
 """
@@ -28,6 +28,7 @@ WIDTH = 80
 LOG_LINES = 30
 STORY = "kill|lost|[so]down|elected|switch|primary|stored"
 FAILOVER_SECONDS = 60
+TEST_TIME = "30s"
 
 
 class DemoFailed(Exception):
@@ -75,7 +76,7 @@ def choose_cluster(spare: Path) -> tuple[str, Path]:
 
 
 def show(folder: Path) -> None:
-    """The whole story, in five parts."""
+    """The whole story, in six parts."""
     tell("1. Up", "Three etcd, three Redis, three Redis Sentinels, and three of our own program.")
     clusterkit("up", folder=folder)
 
@@ -96,6 +97,12 @@ def show(folder: Path) -> None:
 
     tell("5. Logs", "That moment, from all nodes, in the order in which the lines were written.")
     show_logs(folder, moment)
+
+    tell("6. Promises", "Clients call etcd while its leader dies and is cut off. Was anything lost, or read too late?")
+    clusterkit("up", folder=folder)
+    clusterkit("chaos-test", "leader-loss", "--time", TEST_TIME, "--seed", "1", folder=folder)
+    print("\nRedis promises less. See it lose writes that it had acknowledged, with the evidence:")
+    print("$ cd examples/quickstart && clusterkit chaos-test split-brain")
 
 
 def fail_over(folder: Path, api: tuple[str, int]) -> datetime:

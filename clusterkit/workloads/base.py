@@ -6,10 +6,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
-from typing import Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
-from clusterkit.checkers.base import Checker
 from clusterkit.units import Duration, Rate
+
+if TYPE_CHECKING:
+    from clusterkit.checkers.base import Checker
 
 DEFAULT_RATE = Rate(100)
 DEFAULT_TIMEOUT = Duration(1)
