@@ -154,7 +154,7 @@ class _Run:
                 read_everything(self._bench)
             with self._in_phase("check"):
                 judged = self._judge()
-        report.write(self._folder)
+        self._report()
         return Outcome(self._folder, judged, self._seconds)
 
     # -- the phases --------------------------------------------------------------------------------------------------
@@ -260,6 +260,14 @@ class _Run:
         patterns = {name: self._never(name) for name in ground.plan.components}
         entries = keep_logs(self._folder / "logs.jsonl", read(ground.site.provider, scope, wanted))
         return judge_logs(entries, patterns, self._recorder.history)
+
+    def _report(self) -> None:
+        """A page that cannot be made takes nothing from the verdict, which is written down already."""
+        try:
+            report.write(self._folder)
+        except Exception as error:  # noqa: BLE001 - whatever it is: the run is judged, and the page can be made again
+            text = f"the report could not be made: {type(error).__name__}: {error}; try `clusterkit report`"
+            self._ground.site.journal.say(text, level="warning")
 
     # -- what is written down ----------------------------------------------------------------------------------------
 
