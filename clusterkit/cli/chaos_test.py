@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import secrets
@@ -128,7 +129,7 @@ class _Test:
             self._tell_all()
         if interrupted:
             return EXIT_INTERRUPTED
-        worst = max((one.judged.validity.value for one in self.outcomes), key=_RANK.index)
+        worst = max((one.validity.value for one in self.outcomes), key=_RANK.index)
         return _EXITS[worst]
 
     def _runs(self, opened: Cluster, ground: Ground, scenarios: Sequence[Scenario], base: int) -> bool:
@@ -140,11 +141,11 @@ class _Test:
                     outcome = self._one(ground, case, stop)
                     if signals:
                         return True
-                    if self._wish.shrink and outcome.judged.validity == "invalid":
+                    if self._wish.shrink and outcome.validity == "invalid":
                         self._shrink(ground, case, stop)
                     if signals:
                         return True
-                if self._wish.until_failure and outcome.judged.validity != "valid":
+                if self._wish.until_failure and outcome.validity != "valid":
                     return False
         return False
 
@@ -153,6 +154,7 @@ class _Test:
         from clusterkit.trial.run import run
 
         outcome = run(ground, case, stop, self._screen(case))
+        gc.collect()  # a run's history goes before the next one comes
         self.outcomes.append(outcome)
         if not self._is_quiet:
             click.echo(report.summary(outcome.folder))
@@ -207,7 +209,7 @@ class _Test:
 
         def breaks(planned: Sequence[Planned]) -> bool:
             self._say(f"shrink: {len(planned)} of {len(case.planned)} faults")
-            return self._one(ground, replace(case, planned=tuple(planned)), stop).judged.validity == "invalid"
+            return self._one(ground, replace(case, planned=tuple(planned)), stop).validity == "invalid"
 
         smallest = shrink(case.planned, breaks, tries=_SHRINK_TRIES, stop=stop.is_set)
         name = case.scenario.name
@@ -221,7 +223,7 @@ class _Test:
     def _tell_all(self) -> None:
         for one in self.outcomes:
             said = json.loads((one.folder / "run.json").read_text(encoding="utf-8"))
-            click.echo(f"{one.judged.validity.value:<8} {said['scenario']} --seed {said['seed']}  {one.folder}")
+            click.echo(f"{one.validity.value:<8} {said['scenario']} --seed {said['seed']}  {one.folder}")
 
 
 def _open(file: Path | None) -> tuple[Cluster, bool]:

@@ -21,7 +21,7 @@ from clusterkit.chaos.nemesis import Happening
 from clusterkit.chaos.scenario import Scenario
 from clusterkit.chaos.schedule import Planned
 from clusterkit.chaos.written import text as scenario_text
-from clusterkit.checkers.base import Verdict
+from clusterkit.checkers.base import Validity, Verdict
 from clusterkit.client import ClientError
 from clusterkit.clock import SYSTEM, Deadline
 from clusterkit.cluster import Site, wait_healthy
@@ -103,11 +103,10 @@ class Screen(Protocol):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run came to, and where it lies."""
+    """What a run came to, and where all else of it lies: many runs of one command must not fill the memory."""
 
     folder: Path
-    judged: Judged
-    seconds: Mapping[str, float]
+    validity: Validity
 
 
 def run(ground: Ground, case: Case, stop: Event, screen: Screen) -> Outcome:
@@ -153,9 +152,9 @@ class _Run:
             with self._in_phase("final reads"):
                 read_everything(self._bench)
             with self._in_phase("check"):
-                judged = self._judge()
+                validity = self._judge().validity
         self._report()
-        return Outcome(self._folder, judged, self._seconds)
+        return Outcome(self._folder, validity)
 
     # -- the phases --------------------------------------------------------------------------------------------------
 
