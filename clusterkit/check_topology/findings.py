@@ -146,8 +146,10 @@ _ABOVE = {("components",): 2, ("defaults",): 1, ("chaos", "scenarios"): 5, ("fau
 
 
 def label(key: Key) -> str:
-    """How a value is called in a message: its path below the component, fault, link, defaults or top."""
+    """How a value is called in a message: its path below the component, fault, workload, link, defaults or top."""
     if len(key) == 2 and key[0] == "components":
         return f'component "{key[1]}"'
+    if key[:2] == ("chaos", "scenarios") and key[3:4] in (("workload",), ("expect",)):
+        key = key[min(4, len(key) - 1) :]
     start = next((deep for above, deep in _ABOVE.items() if key[: len(above)] == above and len(key) > deep), 0)
     return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in key[start:]).lstrip(".")

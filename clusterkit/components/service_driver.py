@@ -50,7 +50,7 @@ class HttpDriver:
         body = _filled(described.body, words)
         answer = self._connection.request(
             described.method,
-            _text(described.path, {name: quote(str(word), safe="") for name, word in words.items()}),
+            _text(described.path, {name: quote(_plain(word), safe="") for name, word in words.items()}),
             str(body).encode() if isinstance(body, str | int) else body,
             {name: _text(header, words) for name, header in described.headers.items()},
         )
@@ -72,8 +72,12 @@ def _words(key: str, value: Any) -> dict[str, Any]:
 
 def _text(template: str, words: Mapping[str, Any]) -> str:
     for name, word in words.items():
-        template = template.replace(f"{{{name}}}", "" if word is None else str(word))
+        template = template.replace(f"{{{name}}}", _plain(word))
     return template
+
+
+def _plain(word: Any) -> str:
+    return "" if word is None else str(word)
 
 
 def _filled(body: Any, words: Mapping[str, Any]) -> Any:

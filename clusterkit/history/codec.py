@@ -47,7 +47,7 @@ class Recorder:
 
     def __init__(self, path: Path, history: History | None = None) -> None:
         self.history = history if history is not None else History()
-        self._file = path.open("a", encoding="utf-8")
+        self._file = path.open("a", encoding="utf-8", errors="replace")
         self._lock = threading.Lock()
 
     def record(

@@ -59,7 +59,7 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 def keep_logs(path: Path, entries: Iterable[LogEntry]) -> Iterator[LogEntry]:
     """Writes one line of JSON for each entry, and hands it on."""
-    with path.open("w", encoding="utf-8") as file:
+    with path.open("w", encoding="utf-8", errors="replace") as file:
         for entry in entries:
             line = {
                 "time": datetime.fromtimestamp(entry.time_ns / 1e9, UTC).isoformat(),
