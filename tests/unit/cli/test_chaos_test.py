@@ -26,7 +26,7 @@ def _run(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str]:
         (("--replay", "x", "--seed", "1"), "--replay takes scenario and seed from the run"),
         (("--replay", "x", "storm"), "--replay takes scenario and seed from the run"),
         (("--repeat", "0"), "0 is not in the range"),
-        (("--time", "60"), "needs a unit"),
+        (("--time", "60"), "is not a duration"),
         (("-f", "gone.yml"), "gone.yml:1:1: there is no such file"),
     ],
 )
