@@ -1,19 +1,19 @@
 """A tiny store of sets with one leader: Raft (Ongaro & Ousterhout, 2014), as short as it can be.
 
-The leader takes all writes and copies its log to the others; who loses touch with it stands for election. Run it as
+The leader takes all writes and copies its log to the others; who does not hear of it for a while stands for election.
 
-    python3 store.py --me 10.0.0.11 --peers 10.0.0.11,10.0.0.12,10.0.0.13 --acknowledge at-once       (the mistake)
-    python3 store.py --me 10.0.0.11 --peers 10.0.0.11,10.0.0.12,10.0.0.13 --acknowledge by-majority   (the mended one)
+    python3 store.py ME ALL at-once        acknowledges what is in the leader's own log (the mistake)
+    python3 store.py ME ALL by-majority    acknowledges what a majority has (the mended one)
 
 PUT /sets/SET/ELEMENT adds, GET /sets/SET lists (both at the leader; others answer 421), GET /local/SET lists what this
 node knows to be agreed, GET /role says leader, follower or candidate.
 """
 
-import argparse
 import http.client
 import json
 import os
 import random
+import sys
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -23,8 +23,8 @@ PORT = 8080
 BEAT_SECONDS = 0.1
 ELECTION_SECONDS = (0.6, 1.2)
 WAIT_SECONDS = 0.8
-FILE = "/var/tmp/log.jsonl"
 MOST_AT_ONCE = 500
+FILE = "/var/tmp/log.jsonl"
 
 
 class Raft:
@@ -32,9 +32,8 @@ class Raft:
 
     def __init__(self, me: str, peers: list[str], acknowledge: str) -> None:
         self.me, self.peers, self.acknowledge = me, peers, acknowledge
-        self.term, self.vote, self.log, self.agreed = 0, "", [], 0
-        self.role, self.heard = "follower", time.monotonic()
-        self.patience = random.uniform(*ELECTION_SECONDS)
+        self.term, self.vote, self.log, self.agreed, self.role = 0, "", [], 0, "follower"
+        self.heard, self.patience = time.monotonic(), random.uniform(*ELECTION_SECONDS)
         self.next: dict[str, int] = {}
         self.matched: dict[str, int] = {}
         self.changed = threading.Condition(threading.RLock())
@@ -58,12 +57,12 @@ class Raft:
         if term > self.term:
             self.term, self.vote = term, ""
             self.keep()
-        if self.role != "follower":
-            print(f"{self.me} follows in term {self.term}", flush=True)
         self.role = "follower"
         self.changed.notify_all()
 
-    # -- what clients ask ---------------------------------------------------------------------------------------------
+    def last(self) -> list[int]:
+        """How new the log is: the term of its last entry, then its length."""
+        return [self.log[-1][0] if self.log else 0, len(self.log)]
 
     def add(self, name: str, element: str) -> int:
         """Gives a status: 200, 421 (not the leader, nothing was done), 504 (nobody knows)."""
@@ -82,19 +81,16 @@ class Raft:
             self.changed.wait_for(lambda: self.agreed >= index or self.term != term, WAIT_SECONDS)
             return 200 if self.agreed >= index and self.log[index - 1][0] == term else 504
 
-    def elements(self, name: str, upto: int) -> list[str]:
+    def elements(self, name: str, upto: int) -> str:
         with self.changed:
-            return list(dict.fromkeys(element for _, of, element in self.log[:upto] if of == name))
-
-    # -- what members ask each other ----------------------------------------------------------------------------------
+            return json.dumps(list(dict.fromkeys(element for _, of, element in self.log[:upto] if of == name)))
 
     def asked_for_vote(self, term: int, candidate: str, last: list[int]) -> dict[str, Any]:
         """Only for one whose log is at least as new: it has all that was ever agreed on."""
         with self.changed:
             if term > self.term:
                 self.follow(term)
-            mine = [self.log[-1][0] if self.log else 0, len(self.log)]
-            granted = term == self.term and self.vote in ("", candidate) and last >= mine
+            granted = term == self.term and self.vote in ("", candidate) and last >= self.last()
             if granted:
                 self.vote, self.heard = candidate, time.monotonic()
                 self.keep()
@@ -115,8 +111,6 @@ class Raft:
             self.agreed = max(self.agreed, min(agreed, at + len(entries)))
             return {"term": self.term, "ok": True}
 
-    # -- what goes on by itself ---------------------------------------------------------------------------------------
-
     def watch(self) -> None:
         """Stands for election when no leader was heard for a while; how long differs, so that few stand at once."""
         while True:
@@ -127,49 +121,46 @@ class Raft:
                 self.term, self.vote, self.role = self.term + 1, self.me, "candidate"
                 self.heard, self.patience = time.monotonic(), random.uniform(*ELECTION_SECONDS)
                 self.keep()
-                term, last = self.term, [self.log[-1][0] if self.log else 0, len(self.log)]
-            votes = [self.me]
+                asked, votes = {"term": self.term, "candidate": self.me, "last": self.last()}, [self.me]
             for peer in self.peers:
-                threading.Thread(target=self.ask_for_vote, args=(peer, term, last, votes), daemon=True).start()
+                threading.Thread(target=self.ask_for_vote, args=(peer, asked, votes), daemon=True).start()
 
-    def ask_for_vote(self, peer: str, term: int, last: list[int], votes: list[str]) -> None:
-        answer = call(peer, "/vote", {"term": term, "candidate": self.me, "last": last})
+    def ask_for_vote(self, peer: str, asked: dict[str, Any], votes: list[str]) -> None:
+        answer = call(peer, "/vote", asked)
         with self.changed:
             if answer and answer["term"] > self.term:
                 self.follow(answer["term"])
-            if not answer or not answer["granted"] or self.term != term or self.role != "candidate":
+            if not answer or not answer["granted"] or self.term != asked["term"] or self.role != "candidate":
                 return
             votes.append(peer)
             if len(votes) > (len(self.peers) + 1) // 2:
                 self.role = "leader"
-                self.next = dict.fromkeys(self.peers, len(self.log))
-                self.matched = dict.fromkeys(self.peers, 0)
-                self.log.append([term, "", ""])  # only with an entry of its own term does a leader know what is agreed
+                self.next, self.matched = dict.fromkeys(self.peers, len(self.log)), dict.fromkeys(self.peers, 0)
+                self.log.append([self.term, "", ""])  # only by an entry of its own term does it learn what is agreed
                 self.keep(len(self.log) - 1)
                 self.changed.notify_all()
-                print(f"{self.me} leads in term {term}", flush=True)
+                print(f"{self.me} leads in term {self.term}", flush=True)
 
     def lead(self, peer: str) -> None:
         """Copies the log to one of the others while this node leads; at least once in each beat."""
         while True:
             with self.changed:
-                self.changed.wait_for(
-                    lambda: self.role == "leader" and self.next[peer] < len(self.log), timeout=BEAT_SECONDS
-                )
+                self.changed.wait_for(lambda: self.role == "leader" and self.next[peer] < len(self.log), BEAT_SECONDS)
                 if self.role != "leader":
                     continue
                 term, at = self.term, self.next[peer]
-                entries = self.log[at : at + MOST_AT_ONCE]
-                asked = {"term": term, "at": at, "before": self.log[at - 1][0] if at else 0, "entries": entries,
-                         "agreed": self.agreed}  # fmt: skip
+                entries, before = self.log[at : at + MOST_AT_ONCE], self.log[at - 1][0] if at else 0
+                asked = {"term": term, "at": at, "before": before, "entries": entries, "agreed": self.agreed}
             answer = call(peer, "/append", asked)
             with self.changed:
                 if answer and answer["term"] > self.term:
                     self.follow(answer["term"])
                 if not answer or self.role != "leader" or self.term != term:
                     continue
-                self.next[peer] = at + len(entries) if answer["ok"] else max(0, at - MOST_AT_ONCE)
-                self.matched[peer] = at + len(entries) if answer["ok"] else self.matched[peer]
+                if not answer["ok"]:
+                    self.next[peer] = max(0, at - MOST_AT_ONCE)
+                    continue
+                self.next[peer] = self.matched[peer] = at + len(entries)
                 on_majority = sorted([len(self.log), *self.matched.values()])[len(self.peers) // 2]
                 if on_majority > self.agreed and self.log[on_majority - 1][0] == term:
                     self.agreed = on_majority
@@ -193,19 +184,16 @@ class Handler(BaseHTTPRequestHandler):
     raft: Raft
 
     def do_GET(self) -> None:
-        _, what, *name = self.path.split("/")
+        raft, (_, what, *name) = self.raft, self.path.split("/")
         if what == "role":
-            self.answer(200, self.raft.role)
-        elif what == "local":
-            self.answer(200, json.dumps(self.raft.elements(name[0], self.raft.agreed)))
-        elif self.raft.role != "leader":
-            self.answer(421, "not the leader")
+            self.answer(200, raft.role)
+        elif what == "local" or raft.role == "leader":
+            everything = raft.acknowledge == "at-once" and what != "local"
+            self.answer(200, raft.elements(name[0], len(raft.log) if everything else raft.agreed))
         else:
-            upto = len(self.raft.log) if self.raft.acknowledge == "at-once" else self.raft.agreed
-            self.answer(200, json.dumps(self.raft.elements(name[0], upto)))
+            self.answer(421, "not the leader")
 
     def do_PUT(self) -> None:
-        self.rfile.read(int(self.headers.get("Content-Length") or 0))
         _, _, name, element = self.path.split("/")
         self.answer(self.raft.add(name, element), "")
 
@@ -215,30 +203,19 @@ class Handler(BaseHTTPRequestHandler):
         self.answer(200, json.dumps(do(**asked)))
 
     def answer(self, status: int, text: str) -> None:
-        body = text.encode()
         self.send_response(status)
-        self.send_header("Content-Length", str(len(body)))
+        self.send_header("Content-Length", str(len(text)))
         self.end_headers()
-        self.wfile.write(body)
+        self.wfile.write(text.encode())
 
     def log_message(self, format: str, *args: Any) -> None:
         """Requests are many and all alike: they are not logged."""
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--me", required=True, help="this node's own address")
-    parser.add_argument("--peers", required=True, help="all nodes' addresses, comma between them")
-    parser.add_argument("--acknowledge", choices=("at-once", "by-majority"), required=True)
-    given = parser.parse_args()
-    raft = Handler.raft = Raft(given.me, [one for one in given.peers.split(",") if one != given.me], given.acknowledge)
-    for peer in raft.peers:
-        threading.Thread(target=raft.lead, args=(peer,), daemon=True).start()
-    threading.Thread(target=raft.watch, daemon=True).start()
-    server = ThreadingHTTPServer(("", PORT), Handler)
-    server.daemon_threads = True
-    server.serve_forever()
-
-
 if __name__ == "__main__":
-    main()
+    me, everybody, acknowledge = sys.argv[1:]
+    Handler.raft = Raft(me, [one for one in everybody.split(",") if one != me], acknowledge)
+    for other in Handler.raft.peers:
+        threading.Thread(target=Handler.raft.lead, args=(other,), daemon=True).start()
+    threading.Thread(target=Handler.raft.watch, daemon=True).start()
+    ThreadingHTTPServer(("", PORT), Handler).serve_forever()
