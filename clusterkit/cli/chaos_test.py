@@ -151,14 +151,14 @@ class _Test:
 
     def _one(self, ground: Ground, case: Case, stop: Event) -> Outcome:
         from clusterkit import report
-        from clusterkit.cli._runs import coloured
+        from clusterkit.cli._runs import coloured, shown
         from clusterkit.trial.run import run
 
         outcome = run(ground, case, stop, self._screen(case))
         gc.collect()  # a run's history goes before the next one comes
         self.outcomes.append(outcome)
         if not self._is_quiet:
-            click.echo(coloured(report.summary(outcome.folder)))
+            click.echo(coloured(report.summary(Path(shown(outcome.folder)))))
         return outcome
 
     def _screen(self, case: Case) -> Screen:

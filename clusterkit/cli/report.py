@@ -30,11 +30,11 @@ def command(run: str | None, file: Path | None, cluster: str | None, is_opened: 
     clusterkit report downloads/run-of-ci
     """
     from clusterkit import report
-    from clusterkit.cli._runs import coloured
+    from clusterkit.cli._runs import coloured, shown
 
     folder = _folder(run, file, cluster)
     told = report.write(folder)
-    click.echo(coloured(report.summary(folder)))
+    click.echo(coloured(report.summary(Path(shown(folder)))))
     if is_opened:
         click.launch(str((folder / "report.html").resolve()))
     return _EXITS[told.verdict]

@@ -234,15 +234,8 @@ class _Run:
         else:
             self._fact("recovery", "")
         deadline = Deadline(AGREE_S)
-        while self._case.expect.converges and not self._agree() and not deadline.is_over:
+        while self._case.expect.converges and not peek_everywhere(self._bench).is_agreed and not deadline.is_over:
             SYSTEM.sleep(0.5)
-
-    def _agree(self) -> bool:
-        members = len(self._bench.running.members)
-        return all(
-            len(answers) == members and len({_comparable(one) for one in answers.values()}) == 1
-            for answers in peek_everywhere(self._bench).values()
-        )
 
     def _judge(self) -> Judged:
         for bug in self._bench.tally.bugs:
@@ -433,7 +426,3 @@ class _Run:
         found = self._ground.site.provider.find(self._ground.topology.name)
         assert found is not None  # it was up when the run began, and whoever takes it down meanwhile ends the run
         return found
-
-
-def _comparable(answer: Any) -> str:
-    return repr(sorted(answer, key=repr) if isinstance(answer, list) else answer)

@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import count
 from random import Random
-from typing import Any
+from typing import Any, NamedTuple
 
 from clusterkit.client import ClientError, Driver, NotSent, Refused, Unmet
 from clusterkit.clock import SYSTEM, Clock
@@ -87,19 +87,32 @@ class Bench:
     def spec(self) -> WorkloadSpec:
         return self.workload.spec
 
+    def holder(self) -> Running:
+        """The component whose members have the data: of a sentinel, the redis that it watches.
+
+        Raises: OSError, ClientError, NodeUnreachable where nobody leads there.
+        """
+        return self.running.component.discover(self.running, 0)[0]
+
 
 class Session:
     """One client: a connection that is made when it is needed, and the process number that it writes under.
 
-    `pinned`: it stays with the member that it found first. `member`: it is given one, and never looks.
+    `pinned`: it stays with the member that it found first. `found`: it is given one, and never looks.
     """
 
     def __init__(
-        self, bench: Bench, number: int, *, pinned: bool = False, member: Member | None = None, is_local: bool = False
+        self,
+        bench: Bench,
+        number: int,
+        *,
+        pinned: bool = False,
+        found: tuple[Running, Member] | None = None,
+        is_local: bool = False,
     ) -> None:
         self._bench, self._number, self._pinned, self._is_local = bench, number, pinned, is_local
-        self._found: tuple[Running, Member] | None = None if member is None else (bench.running, member)
-        self._keeps = pinned or member is not None
+        self._found = found
+        self._keeps = pinned or found is not None
         self._turn = number
         self._driver: Driver | None = None
         self._process = bench.processes.next()
@@ -231,15 +244,32 @@ class Clients(threading.Thread):
             session.close()
 
 
-def peek_everywhere(bench: Bench) -> dict[str | None, dict[str, Any]]:
-    """What each member has of each object now: object -> member -> result. Members that do not answer are absent."""
+class Peeked(NamedTuple):
+    """What each member has of each object: object -> member -> result. Of `members` there are so many."""
+
+    members: int
+    answers: dict[str | None, dict[str, Any]]
+
+    @property
+    def is_agreed(self) -> bool:
+        """Whether all members answered, and alike."""
+        return all(
+            len(its) == self.members and len({_comparable(one) for one in its.values()}) == 1
+            for its in self.answers.values()
+        )
+
+
+def peek_everywhere(bench: Bench) -> Peeked:
+    """Asks every member by itself; those that do not answer are left out."""
     found: dict[str | None, dict[str, Any]] = {key: {} for key in bench.workload.peeks()}
-    if not found:
-        return found
+    try:
+        holder = bench.holder()
+    except _TROUBLE:
+        return Peeked(len(bench.running.members), found)
     lock = threading.Lock()
 
     def ask(member: Member) -> None:
-        session = Session(bench, 0, member=member, is_local=True)
+        session = Session(bench, 0, found=(holder, member), is_local=True)
         try:
             for key, answers in found.items():
                 outcome, result = session.call(Invocation(PEEK, key))
@@ -249,8 +279,12 @@ def peek_everywhere(bench: Bench) -> dict[str | None, dict[str, Any]]:
         finally:
             session.close()
 
-    _side_by_side(bench.running.members, ask)
-    return found
+    _side_by_side(holder.members if found else (), ask)
+    return Peeked(len(holder.members), found)
+
+
+def _comparable(answer: Any) -> str:
+    return repr(sorted(answer, key=repr) if isinstance(answer, list) else answer)
 
 
 def read_everything(bench: Bench, tries: int = 20) -> None:

@@ -43,8 +43,8 @@ def judge_run(history: History, workload: Workload, expect: Expect, more: tuple[
     checkers = [*workload.checkers(expect)]
     if expect.converges and workload.peeks():
         checkers.append(Convergence(is_set=workload.kind == "set"))
-    checkers.append(Availability(expect.unavailable_s))
-    parts = (*(judge(checker, history) for checker in checkers), *_recovery(history), *more)
+    available = judge(Availability(expect.unavailable_s), _before_settling(history))
+    parts = (*(judge(checker, history) for checker in checkers), available, *_recovery(history), *more)
     reasons = tuple(_reasons(history, expect))
     whole = combine("run", parts)
     if whole.validity is Validity.VALID and reasons:
@@ -93,6 +93,17 @@ def leader_changes(history: History) -> int:
     return changes
 
 
+def _before_settling(history: History) -> History:
+    """While clients were at work: that nobody calls afterwards is no outage."""
+    return History(history[: _settles(history)])
+
+
+def _settles(history: History) -> int:
+    """The index at which the run settles, or its end."""
+    settles = (op.index for op in history.facts(TRIAL) if op.f == "phase" and op.value == "settle")
+    return next(settles, len(history))
+
+
 def _recovery(history: History) -> Iterator[Verdict]:
     """Whether every component was healthy again after all was healed; the history says it."""
     for op in history.facts(TRIAL):
@@ -112,7 +123,7 @@ def _recovery(history: History) -> Iterator[Verdict]:
 
 def _reasons(history: History, expect: Expect) -> Iterator[str]:
     """Why a run that found nothing wrong shows nothing: what it was made for did not happen."""
-    ended = next((op.index for op in history.facts(TRIAL) if op.f == "phase" and op.value == "settle"), len(history))
+    ended = _settles(history)
     oks = [call.end for call in history.calls() if call.is_ok and call.f != PEEK and call.end < ended]
     if not oks:
         yield "no call was ok"
@@ -148,7 +159,7 @@ def _praise(history: History, expect: Expect, workload: Workload, parts: tuple[V
     calls = history.calls()
     faults = sum(op.f == "inject" for op in history.facts(NEMESIS))
     kept = "linearizable" if expect.linearizable else "losses accepted" if expect.may_lose else "nothing lost"
-    said = [f"{len(calls)} calls, {faults} faults: {kept}"]
+    said = [f"{len(calls)} calls, {faults} fault{'' if faults == 1 else 's'}: {kept}"]
     said += ["all nodes agree"] if any(part.checker == "convergence" for part in parts) else []
     said += [part.text for part in parts if part.checker == "availability"]
     return f"{workload.spec.component}: " + ", ".join(said)

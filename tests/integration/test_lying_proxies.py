@@ -71,7 +71,7 @@ def _verdict(real: Real, kind: str, lie: Lie, path: Path, options: Any = None) -
         node = FakeNode(real.member.name, ports={number: ("127.0.0.1", own)})
         running = replace(real.running, nodes={real.member.name: node})
         bench = Bench(workload, running, recorder, lambda: next(ticks), f"l{secrets.token_hex(4)}", str(path))
-        session = Session(bench, 0, member=real.member)
+        session = Session(bench, 0, found=(running, real.member))
         for call in workload.opening():
             session.ask(call)
         for f, value in STEPS[kind]:

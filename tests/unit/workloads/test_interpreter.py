@@ -17,7 +17,7 @@ from clusterkit.history.op import PEEK, Op, OpType
 from clusterkit.testing import FakeNode
 from clusterkit.units import Rate
 from clusterkit.workloads.base import Invocation, WorkloadSpec
-from clusterkit.workloads.interpreter import Bench, Clients, Session, peek_everywhere, read_everything
+from clusterkit.workloads.interpreter import Bench, Clients, Peeked, Session, peek_everywhere, read_everything
 from clusterkit.workloads.kinds import KINDS
 
 
@@ -215,11 +215,21 @@ def test_every_node_is_asked_by_itself(bench_of: Callable[..., Bench], system: S
     system.values["t1-all"] = 7
     system.trouble = lambda _f, node: TimeoutError("timed out") if node == "kv-3" else None
     bench = bench_of()
-    assert peek_everywhere(bench) == {None: {"kv-1": 7, "kv-2": 7}}
+    peeked = peek_everywhere(bench)
+    assert peeked == (3, {None: {"kv-1": 7, "kv-2": 7}})
+    assert not peeked.is_agreed
     assert all(purpose.is_local for _, purpose in system.made)
     peeks: list[Op] = [op for op in bench.recorder.history if op.type is OpType.INVOKE]
     assert sorted((op.f, op.node) for op in peeks) == [(PEEK, "kv-1"), (PEEK, "kv-2"), (PEEK, "kv-3")]
     assert bench.tally.ok == 0
+
+
+def test_members_agree_when_all_answer_alike(bench_of: Callable[..., Bench], system: System) -> None:
+    system.values["t1-all"] = 7
+    assert peek_everywhere(bench_of()).is_agreed
+    assert Peeked(2, {None: {"a": [2, 1], "b": [1, 2]}}).is_agreed
+    assert not Peeked(2, {None: {"a": [2, 1], "b": [1]}}).is_agreed
+    assert not Peeked(2, {None: {"a": 1}}).is_agreed
 
 
 def test_a_queue_is_emptied_in_the_end_though_it_stutters(bench_of: Callable[..., Bench], system: System) -> None:

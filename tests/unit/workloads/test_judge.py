@@ -72,7 +72,7 @@ def _good() -> Story:
 def test_a_run_that_kept_its_promises_is_valid() -> None:
     judged = _judge(_good())
     assert judged.validity is Validity.VALID
-    assert judged.text.startswith("kv: 5 calls, 1 faults: nothing lost, all nodes agree, at most ")
+    assert judged.text.startswith("kv: 5 calls, 1 fault: nothing lost, all nodes agree, at most ")
     assert [part.checker for part in judged.parts] == ["set", "convergence", "availability", "recovery"]
 
 
