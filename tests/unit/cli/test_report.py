@@ -43,14 +43,14 @@ def test_the_exit_code_is_the_verdict(
     ended, out, _ = call(capsys, "report", name)
     assert (ended, out[: len(verdict)]) == (code, verdict)
     assert {"summary.txt", "junit.xml", "report.html"} <= {path.name for path in (runs / name).iterdir()}
-    assert str(runs / name / "report.html") in out
+    assert f"report: {(runs / name / 'report.html').relative_to(Path.cwd())}\n" in out
 
 
 def test_the_latest_is_told_by_its_own_name(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for words in (["report"], ["report", "latest"], ["report", "--name", "shop"]):
         code, out, _ = call(capsys, *words)
         assert code == 2
-        assert str(runs / THIRD / "report.html") in out
+        assert f"report: {(runs / THIRD / 'report.html').relative_to(Path.cwd())}\n" in out
         assert "runs/latest" not in out
 
 

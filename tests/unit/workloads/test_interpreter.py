@@ -216,7 +216,7 @@ def test_every_node_is_asked_by_itself(bench_of: Callable[..., Bench], system: S
     system.trouble = lambda _f, node: TimeoutError("timed out") if node == "kv-3" else None
     bench = bench_of()
     peeked = peek_everywhere(bench)
-    assert peeked == (3, {None: {"kv-1": 7, "kv-2": 7}})
+    assert (peeked.members, peeked.answers) == (3, {None: {"kv-1": 7, "kv-2": 7}})
     assert not peeked.is_agreed
     assert all(purpose.is_local for _, purpose in system.made)
     peeks: list[Op] = [op for op in bench.recorder.history if op.type is OpType.INVOKE]
