@@ -306,12 +306,18 @@ def bring_back(scene: Scene, mark: Mark) -> None:
     """
     held = {name for one in other_marks(scene, mark) if one.engine for name in one.before.get("mains", {})}
     deadline = Deadline(_NOTICE_SECONDS)
+    started: set[str] = set()
     while True:
         now = scene.look()
         nodes = [node for name, node in now.nodes.items() if name in _lives(mark) and name not in held]
-        _side_by_side(lambda node: _start(scene, node), [node for node in nodes if node.state in _DOWN])
+        down = [node for node in nodes if node.state in _DOWN and node.name not in started]
+        _side_by_side(lambda node: _start(scene, node), down)
+        started.update(node.name for node in down)
+        if down:
+            continue
         running = [spot(node) for node in nodes if node.state is State.RUNNING]
-        # An engine needs a moment to notice that a process has ended, and starts nothing that it takes to be running.
+        # An engine needs a moment to notice that a process has ended, and starts nothing that it takes to be running;
+        # and the first process of a node that was just started needs a moment to start the service.
         alive = scene.agent.call("lives", nodes=running) if running else {}
         if all(alive.values()) or deadline.is_over:
             return

@@ -306,6 +306,21 @@ def test_heal_waits_until_the_engine_has_noticed(monkeypatch: pytest.MonkeyPatch
     assert len(waited) == 2
 
 
+def test_heal_waits_until_what_it_started_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A node's first process runs before the service does: measured then, it would seem to be down still."""
+    engine = Engine()
+    stage = engine.scene("cache-1")
+    strike(Kill(target=_one()), stage, 60)
+    engine.lives["cache-1"] = 0
+    slow = iter([{"cache-1": None}, {"cache-1": None}])
+    engine.agent.answers["lives"] = lambda args: next(slow, None) or engine.told(args)
+    waited: list[float] = []
+    monkeypatch.setattr("clusterkit.chaos.faults.process.SYSTEM", Clock(sleep=waited.append))
+    heal(stage)
+    assert engine.asked.count("start cache-1") == 1
+    assert len(waited) == 2
+
+
 def _moves(**still: bool) -> Any:
     """node name with _ for - -> whether it stands still; others move."""
 
