@@ -90,7 +90,10 @@ def _tells(call: Call) -> bool:
 
 def _short(value: Any, width: int = 60) -> str:
     text = "nothing" if value is None else str(value)
-    return text if len(text) <= width else f"{text[: width - 20]} ... ({len(text)} characters)"
+    if len(text) <= width:
+        return text
+    size = f"{len(value)} elements" if isinstance(value, list) else f"{len(text)} characters"
+    return f"{text[: width - 20]} ... ({size})"
 
 
 class History(Sequence[Op]):
