@@ -144,6 +144,7 @@ def test_the_power_is_lost_once_and_after_all_else(time_s: float) -> None:
     assert "power-loss" in last[-1]
 
 
+@settings(deadline=None)
 @given(st.floats(LEAST_S, 2000), st.booleans())
 def test_one_fault_after_another_with_time_to_recover_until_the_end(time_s: float, is_etcd: bool) -> None:
     one = ETCD if is_etcd else EQUALS
@@ -186,7 +187,7 @@ def test_where_no_fault_can_be_made_there_is_no_suite() -> None:
         suite({"registry": ETCD}, nothing)
 
 
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 @given(st.floats(2 * LEAST_S, 1000))
 def test_it_reads_as_a_topology_would(time_s: float) -> None:
     registry = Registry()
