@@ -11,7 +11,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks import compose, partition, report
+from benchmarks import chaos_test, compose, partition, report
 from clusterkit import __version__
 from clusterkit.check_topology import read_topology
 from clusterkit.cluster import Site, planned, wait_healthy
@@ -54,7 +54,11 @@ def main() -> int:
             bench.clean()
         say("a partition in three ways")
         ways = partition.measure(asked.runs)
-    written = report.text(bench.figures, bench.versions()) + "\n" + partition.section(ways)
+        say("chaos tests at three rates")
+        tests = chaos_test.measure()
+    written = "\n".join(
+        [report.text(bench.figures, bench.versions()), partition.section(ways), chaos_test.section(tests)]
+    )
     asked.output.write_text(written)
     print(written)
     return 0
