@@ -51,8 +51,8 @@ def section(results: Sequence[Mapping[str, Any]]) -> str:
     lines = [
         "## A chaos test",
         "",
-        f"etcd, registers, {SECONDS} s, its leader killed once (`python -m benchmarks.chaos_test`). Memory is the peak of",
-        f"clusterkit's own process, clients, checkers and report included (at most {AT_MOST_MB} MB at the usual 100/s).",
+        f"etcd, registers, {SECONDS} s, its leader killed once (`python -m benchmarks.chaos_test`). Memory is the",
+        f"peak of clusterkit's own process, clients, checkers and report included (at most {AT_MOST_MB} MB).",
         "",
         "| asked | calls a second | verdict | checkers and logs | memory | holds |",
         "|---|---|---|---|---|---|",
