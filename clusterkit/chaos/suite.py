@@ -180,7 +180,7 @@ def _troubles(target: Facts, victim: Facts) -> Iterator[_Trouble]:
         yield _Trouble("kill", "nodes", 5, 4, 4, [f"one of {target.name}"])
     if victim.replicas + victim.others > 1:
         yield _Trouble("loss", "network", 6, 4, 2, [{"percent": "10%", **peers}])
-    yield _Trouble("disk-slow", "disks", 6, 4, 3, [{"operations": "20/s", "target": head}])
+    yield _Trouble("disk-slow", "disks", 6, 4, 3, [{"bandwidth": "4MB", "target": head}])
     yield _Trouble("oom-kill", "nodes", 4, 3, 4, [head])
 
 
