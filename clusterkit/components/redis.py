@@ -36,7 +36,7 @@ OPTIONS = "/etc/redis/options.conf"
 DATA = "/var/lib/redis"
 ROLE_FILE = f"{DATA}/redis.conf"
 
-START = f"sed -i -n '/^replicaof /p' {ROLE_FILE} && exec redis-server {ROLE_FILE} --include {OPTIONS}"
+START = f"umask 077 && sed -i -n '/^replicaof /p' {ROLE_FILE} && exec redis-server {ROLE_FILE} --include {OPTIONS}"
 """Redis writes all of its configuration into the file it was started with, the role (`replicaof`) among it. The role
 stays; the rest is dropped before each start, so that an option taken out of the topology is gone as well.
 """

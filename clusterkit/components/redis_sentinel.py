@@ -83,13 +83,14 @@ def _start(group: Group, _member: Member) -> tuple[str, ...]:
     """Sentinel keeps what it found out in the file that it was started with: the primary, epochs, its peers.
 
     The quorum stands there in the middle of a line that must stay; all other options are read from a file of their own.
+    It rewrites that file, which holds passwords, with the rights that its umask leaves.
     """
     name = group.options.watches
     keep = f"/^sentinel \\(monitor\\|config-epoch\\|leader-epoch\\|known-[a-z]*\\) {name} /p; "
     keep += "/^sentinel \\(myid\\|current-epoch\\) /p"
     change = f"s/^\\(sentinel monitor {name} [^ ]* [^ ]*\\) .*/\\1 {quorum(group)}/"
-    script = f"sed -i -n '{change}; {keep}' {STATE_FILE} && exec redis-sentinel {STATE_FILE} --include {OPTIONS}"
-    return ("sh", "-c", script)
+    script = f"umask 077 && sed -i -n '{change}; {keep}' {STATE_FILE} && "
+    return ("sh", "-c", script + f"exec redis-sentinel {STATE_FILE} --include {OPTIONS}")
 
 
 @dataclass(frozen=True)
