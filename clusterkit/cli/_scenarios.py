@@ -38,5 +38,6 @@ def find_scenario(topology: Topology, registry: Registry, word: str) -> Scenario
         found: Scenario = read_scenario(Path(word), topology, registry, os.environ)
         return found
     raise UsageError(
-        f'there is no scenario "{word}"', mend=did_you_mean(word, known, "scenarios") + " A file ends in .yml"
+        f'there is no scenario "{word}"',
+        mend=did_you_mean(word, known, "scenarios") if known else "name a file that holds one: ./storm.yml",
     )

@@ -34,6 +34,8 @@ _EXITS = {"valid": EXIT_OK, "invalid": EXIT_UNHEALTHY, "unknown": EXIT_UNKNOWN}
 _RANK = ("valid", "unknown", "invalid")
 _SHRINK_TRIES = 3
 _LEAST_S = 5.0
+_NEEDS_A_DISK = "disk-full"
+"""A kind of the agent that works where it can make disks."""
 
 
 @click.command("chaos-test")
@@ -120,11 +122,19 @@ class _Test:
         self._named: frozenset[str] = frozenset()
 
     def go(self) -> int:
-        opened, was_up = _open(self._wish.file)
+        """What makes no sense, or cannot be made here, is refused before anything is brought up."""
+        opened = open_cluster(self._wish.file, must_read=True, disks=True)
+        was_up = opened.record is not None and bool(opened.record.nodes)
         self._named = frozenset(opened.topology.scenarios)
+        scenarios, seed = self._given(opened)
+        if not was_up:
+            _prepare(opened, scenarios)
         with _cluster(opened, was_up=was_up, keep=self._wish.keep) as ground:
-            scenarios, base = self._scenarios(opened, ground)
-            interrupted = self._runs(opened, ground, scenarios, base)
+            if not scenarios:
+                from clusterkit.cli._default_suite import default_suite
+
+                scenarios = default_suite(opened, ground, self._wish.time, self._say)
+            interrupted = self._runs(opened, ground, scenarios, seed)
         if not self._is_quiet and len(self.outcomes) > 1:
             self._tell_all()
         if interrupted:
@@ -166,21 +176,17 @@ class _Test:
 
         return Nobody() if self._is_quiet else Lines(case)
 
-    def _scenarios(self, opened: Cluster, ground: Ground) -> tuple[list[Scenario], int]:
-        """What is run, each with its time, and the first seed."""
+    def _given(self, opened: Cluster) -> tuple[list[Scenario], int]:
+        """The scenarios that are named, or that the topology has, each with its time; none where there are none. And
+        the first seed.
+        """
         wish = self._wish
         if wish.replay is not None:
             scenario, seed = _of_run(opened, wish.replay)
             return [scenario if wish.time is None else replace(scenario, time=wish.time)], seed
         seed = secrets.randbelow(1_000_000) if wish.seed is None else wish.seed
-        if wish.scenarios:
-            found = [find_scenario(opened.topology, opened.registry, word) for word in wish.scenarios]
-        elif opened.topology.scenarios:
-            found = list(opened.topology.scenarios.values())
-        else:
-            from clusterkit.cli._default_suite import default_suite
-
-            return default_suite(opened, ground, wish.time, self._say), seed
+        found = [find_scenario(opened.topology, opened.registry, word) for word in wish.scenarios]
+        found = found or list(opened.topology.scenarios.values())
         for scenario in found:
             if scenario.workload is None:
                 raise UsageError(
@@ -227,15 +233,33 @@ class _Test:
             click.echo(f"{one.validity.value:<8} {said['scenario']} --seed {said['seed']}  {one.folder}")
 
 
-def _open(file: Path | None) -> tuple[Cluster, bool]:
-    """The cluster meant, and whether it is up already. Else its data will lie on disks that faults can break."""
-    from clusterkit.check_topology import read_topology
+def _prepare(opened: Cluster, scenarios: Sequence[Scenario]) -> None:
+    """Asks the agent what this machine can do, before anything is brought up. Raises: UsageError.
 
-    opened = open_cluster(file, must_read=True)
-    was_up = opened.record is not None and bool(opened.record.nodes)
-    if not was_up:
-        opened.topology_read = read_topology(file, folder=Path.cwd(), environ=os.environ, disks=True)
-    return opened, was_up
+    Where it cannot make disks, data lies on volumes; then faults of disks are refused, or left out of a default suite.
+    """
+    from clusterkit.chaos.needs import refuse
+    from clusterkit.chaos.scene import open_agent
+    from clusterkit.check_topology import read_topology
+    from clusterkit.providers.docker_agent import DockerAgent
+
+    if not scenarios and all(spec.kind == "service" for spec in opened.topology.components.values()):
+        raise UsageError(
+            "the topology has no scenarios, and no component that clusterkit can talk to by itself",
+            mend="say how clients talk to yours: chaos: {scenarios: {NAME: {workload: ..., faults: [...]}}}; "
+            "see docs/your-own-service.md",
+        )
+    try:
+        with open_agent(opened.provider, opened.journal) as agent:
+            trials = agent.trials()
+        refuse({type(fault): None for one in scenarios for step in one.steps for fault in step.choices}, trials)
+    except BaseException:
+        if not opened.provider.clusters():
+            DockerAgent(opened.provider.client).remove()
+        raise
+    if why_not := trials.get(_NEEDS_A_DISK):
+        opened.journal.say(f"data lies on volumes: {why_not}", level="warning")
+        opened.topology_read = read_topology(opened.file, folder=Path.cwd(), environ=os.environ)
 
 
 @contextmanager

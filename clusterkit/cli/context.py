@@ -121,8 +121,11 @@ def journal(ctx: click.Context | None = None) -> Journal:
     return Journal(listener(is_verbose=options.get("verbose", False), is_quiet=options.get("quiet", False)))
 
 
-def open_cluster(file: Path | None, cluster: str | None = None, *, must_read: bool = False) -> Cluster:
+def open_cluster(
+    file: Path | None, cluster: str | None = None, *, must_read: bool = False, disks: bool = False
+) -> Cluster:
     """The cluster meant by -f, --name or the default file. With `must_read` its topology has to be there and valid.
+    With `disks` its data lies on disks of their own where it does not say otherwise.
 
     Commands that only look or take down work from labels alone, so that a broken or lost file never locks anybody out.
     """
@@ -137,7 +140,7 @@ def open_cluster(file: Path | None, cluster: str | None = None, *, must_read: bo
     if cluster is None:
         source = find_file(file, Path.cwd())
         try:
-            read = read_topology(source, folder=Path.cwd(), environ=os.environ)
+            read = read_topology(source, folder=Path.cwd(), environ=os.environ, disks=disks)
         except TopologyError as error:
             cluster = None if must_read else _made_from(source)
             if cluster is None:
