@@ -52,6 +52,7 @@ AGREE_S = 15.0
 """How long the nodes may take to agree after that."""
 _AFTER_HEAL_S = 1.0
 _TICK_S = 1.0
+_LOOK_S = 0.1
 
 
 @dataclass(frozen=True)
@@ -205,12 +206,13 @@ class _Run:
                     self._bench.tally.bug("a client did not come back from its call")
 
     def _stopped(self) -> Event:
-        """An Event of the nemesis' own: it sets it at its end, and ours means Ctrl-C."""
-        own = Event()
+        """An Event of the nemesis' own, set by Ctrl-C: it sets it itself at its end, and ours means Ctrl-C alone."""
+        own, asked = Event(), self._stop
 
         def pass_on() -> None:
-            self._stop.wait()
-            own.set()
+            while not own.wait(_LOOK_S):
+                if asked.is_set():
+                    own.set()
 
         threading.Thread(target=pass_on, daemon=True).start()
         return own
