@@ -81,6 +81,17 @@ def test_it_gives_a_schema(installed: Path, tmp_path: Path) -> None:
     assert '"$schema"' in done(installed / "clusterkit", "schema", folder=tmp_path)
 
 
+def test_it_tells_a_run_that_is_all_there_is(installed: Path, tmp_path: Path) -> None:
+    assert "kept its promises" in done(installed / "chaos-test", "--help", folder=tmp_path)
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "history.jsonl").write_text(
+        '{"index":0,"process":0,"type":"invoke","f":"add","time_ns":1,"value":1}\n'
+        '{"index":1,"process":0,"type":"ok","f":"add","time_ns":2,"value":1}\n'
+    )
+    assert run(installed / "clusterkit", "report", "run", folder=tmp_path).returncode == 2
+    assert (tmp_path / "run" / "report.html").stat().st_size > 1_000_000
+
+
 def test_it_judges_topologies(installed: Path, tmp_path: Path) -> None:
     file = tmp_path / "clusterkit.yml"
     file.write_text(TOPOLOGY.format(name="wheel"))
