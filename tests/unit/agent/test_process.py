@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from pathlib import Path
 
 import pytest
 
@@ -11,7 +12,7 @@ from clusterkit.agent.program import nodes
 from clusterkit.agent.program.entry import Entry
 from clusterkit.agent.program.kind import Kind, Refused
 from clusterkit.agent.program.kinds import process
-from clusterkit.agent.program.kinds.process import Down, Kill, Pause, lives, moves
+from clusterkit.agent.program.kinds.process import Down, Kill, Pause, _is_stopping, lives, moves
 from tests.unit.agent.machine import Box, Machine, entry, machine, spot
 
 __all__ = ["machine"]
@@ -150,3 +151,28 @@ def test_moves_tell_how_many_are_stopped(machine: Machine) -> None:
     machine.containers["id-b"] = {20: "T", 21: "S"}
     found = moves({"nodes": [spot("c")]})
     assert found == {"cache-c": {"life": None, "processes": 0, "stopped": 0, "switches": 0, "cpu_ticks": 0}}
+
+
+@pytest.mark.parametrize(
+    ("states", "pending", "is_stopping"),
+    [
+        (["S", "S"], 0, False),
+        (["T", "T"], 0, False),
+        (["T", "S"], 0, True),
+        (["S", "R"], 1 << (signal.SIGSTOP - 1), True),
+        (["S", "R"], 1 << (signal.SIGTERM - 1), False),
+        (["T", "T"], 1 << (signal.SIGSTOP - 1), False),
+    ],
+)
+def test_a_process_is_stopping_until_all_its_threads_have(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, states: list[str], pending: int, is_stopping: bool
+) -> None:
+    for thread, state in enumerate(states):
+        (tmp_path / "7" / "task" / str(thread)).mkdir(parents=True)
+        (tmp_path / "7" / "task" / str(thread) / "stat").write_text(f"7 (a) b) {state} 1 1")
+    (tmp_path / "7" / "status").write_text(
+        f"Name:\ta\nSigPnd:\t0000000000000000\nShdPnd:\t{pending:016x}\nSigBlk:\t0\n"
+    )
+    monkeypatch.setattr("clusterkit.agent.program.kinds.process._PROC", str(tmp_path))
+    assert _is_stopping(7) is is_stopping
+    assert not _is_stopping(8)

@@ -7,6 +7,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from .. import nodes
@@ -18,7 +19,9 @@ Life = list[int]
 
 _PASSES = 20
 _PASS_SECONDS = 0.001
+_SETTLES_SECONDS = 1.0
 _STOPPED = "T"
+_PROC = "/proc"
 
 
 class Down(Kind):
@@ -171,8 +174,12 @@ def moves(args: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """What the processes of `nodes` did for `wait_s` seconds, by node name.
 
     `life` of the service; how many `processes` there are and are `stopped`; `switches`, how often threads gave up a
-    core or lost it; `cpu_ticks` they used, hundredths of a second.
+    core or lost it; `cpu_ticks` they used, hundredths of a second. On a busy machine a process needs a moment until all
+    its threads have stopped: what is about to is waited for, `_SETTLES_SECONDS` at most.
     """
+    until = time.monotonic() + _SETTLES_SECONDS
+    while any(_is_stopping(pid) for node in args["nodes"] for pid in _own(node["id"])) and time.monotonic() < until:
+        time.sleep(0.01)
     begun = {node["name"]: _counted(node["id"]) for node in args["nodes"]}
     time.sleep(float(args.get("wait_s", 0.3)))
     found = {}
@@ -227,6 +234,21 @@ def _stop(container: str) -> None:
 def _send(pid: int, number: int) -> None:
     with contextlib.suppress(ProcessLookupError):  # it has just ended
         os.kill(pid, number)
+
+
+def _is_stopping(pid: int) -> bool:
+    """Some of its threads have stopped and others not yet, or none has seen the signal. Source: proc(5)."""
+    try:
+        states = [
+            Path(f"{_PROC}/{pid}/task/{thread}/stat").read_text().rpartition(")")[2].split()[0]
+            for thread in os.listdir(f"{_PROC}/{pid}/task")
+        ]
+        status = Path(f"{_PROC}/{pid}/status").read_text()
+    except OSError:  # it ended while we looked
+        return False
+    stopped = states.count(_STOPPED)
+    pending = int(status.partition("ShdPnd:")[2].split()[0], 16)
+    return 0 < stopped < len(states) or (not stopped and bool(pending >> (signal.SIGSTOP - 1) & 1))
 
 
 def _is_stopped(pid: int) -> bool:
