@@ -194,7 +194,7 @@ class _Run:
         with self._in_phase("faults"), self._ticking(time_s):
             clients.start()
             try:
-                nemesis.run(self._ground.scene, self._case.planned, time_s, self._happened, self._stopped())
+                self._break(time_s)
                 if self._stop.is_set():
                     self._fact("interrupted", f"interrupted after {self._now_ns() / 1e9:.0f} s")
                 with self._in_phase("heal"):
@@ -204,6 +204,15 @@ class _Run:
                 clients.join(timeout=10 * self._case.workload.timeout.seconds + 10)
                 if clients.is_alive():
                     self._bench.tally.bug("a client did not come back from its call")
+
+    def _break(self, time_s: float) -> None:
+        """Faults come and go. If even that cannot go on, what was seen until then is judged all the same."""
+        try:
+            nemesis.run(self._ground.scene, self._case.planned, time_s, self._happened, self._stopped())
+        except ClusterkitError as error:
+            self._recorder.record(
+                NEMESIS, OpType.INFO, "trouble", value=f"faults came to an end: {error.what}", time_ns=self._now_ns()
+            )
 
     def _stopped(self) -> Event:
         """An Event of the nemesis' own, set by Ctrl-C: it sets it itself at its end, and ours means Ctrl-C alone."""
@@ -247,7 +256,13 @@ class _Run:
         return judged
 
     def _logs(self) -> Verdict:
-        """Collects every node's lines of this run, and judges them."""
+        """Collects every node's lines of this run, and judges them; unknown where they cannot be read."""
+        try:
+            return self._judged_logs()
+        except ClusterkitError as error:
+            return Verdict("logs", Validity.UNKNOWN, f"the logs could not be read: {error.what}")
+
+    def _judged_logs(self) -> Verdict:
         ground = self._ground
         scope = Scope(ground.topology.name, self._record, (ground.site.state,), lambda kind: ground.registry[kind].log)
         wanted = Filter(since_ns=self._started_ns)
