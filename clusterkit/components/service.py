@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 from collections.abc import Iterator, Mapping
@@ -27,6 +28,7 @@ from clusterkit.components.base import (
 )
 from clusterkit.components.conditions import answers, ask_each, get_each, listening
 from clusterkit.model.topology import Build, ComponentSpec
+from clusterkit.model.words import did_you_mean
 from clusterkit.node import Command
 
 
@@ -312,6 +314,15 @@ def _ports(options: ServiceOptions) -> Mapping[str, Port]:
     return {name: Port(port.port, port.publish) for name, port in options.ports.items()}
 
 
+CALLS = frozenset(
+    {"read", "write", "cas", "add", "remove", "enqueue", "dequeue", "open", "transfer", "generate", "peek"}
+)
+"""All that clients of any kind of workload may call; peek is a read of what one node has."""
+
+WORDS = ("key", "value", "old", "new", "from", "to", "amount")
+"""What may stand in braces, in the description of a call."""
+
+
 class HttpCall(WorkloadOptions):
     """A call as an HTTP request. {key}, {value}, {old}, {new}, {from}, {to} and {amount} stand for what is called."""
 
@@ -339,6 +350,16 @@ class HttpCall(WorkloadOptions):
     refused: tuple[int, ...] = (421, 429, 503)
     """Statuses by which the service says that it surely did not, and will not."""
 
+    @model_validator(mode="after")
+    def _words_are_known(self) -> Self:
+        """Those of a body are not looked at: braces are JSON's too."""
+        for text in (self.path, *self.headers.values()):
+            for word in re.findall(r"\{(\w*)\}", text):
+                if word not in WORDS:
+                    known = ", ".join(f"{{{each}}}" for each in WORDS)
+                    raise ValueError(f'"{text}" has {{{word}}}; what can be filled in is {known}')
+        return self
+
 
 class HttpCalls(WorkloadOptions):
     """How clients speak to the service by HTTP."""
@@ -348,6 +369,14 @@ class HttpCalls(WorkloadOptions):
 
     calls: dict[str, HttpCall]
     """Call -> request. peek, where it is given, reads what the node itself has."""
+
+    @field_validator("calls")
+    @classmethod
+    def _calls_are_known(cls, value: dict[str, HttpCall]) -> dict[str, HttpCall]:
+        for name in value:
+            if name not in CALLS:
+                raise ValueError(f'no workload makes the call "{name}"; {did_you_mean(name, CALLS, "calls")}')
+        return value
 
 
 class ServiceWorkload(WorkloadOptions):
@@ -372,6 +401,30 @@ class ServiceWorkload(WorkloadOptions):
                 "; see docs/your-own-service.md"
             )
         return self
+
+    @field_validator("python")
+    @classmethod
+    def _python_is_there(cls, value: Path | None, info: ValidationInfo) -> Path | None:
+        """Looked for where the topology lies: `folder` in the context of the validation."""
+        path = None if value is None or not info.context else Path(info.context["folder"], value)
+        if path is not None and not path.is_file():
+            raise ValueError(f'"{value}" is not a file\nmend: make {path}, with a class Client')
+        return value
+
+    @field_validator("program")
+    @classmethod
+    def _program_is_there(cls, value: tuple[str, ...] | None, info: ValidationInfo) -> tuple[str, ...] | None:
+        """One without a / is looked for in PATH when it is run."""
+        if value == ():
+            raise ValueError("the program is empty")
+        if value is None or not info.context or "/" not in value[0]:
+            return value
+        path = Path(info.context["folder"], value[0])
+        if not path.is_file():
+            raise ValueError(f'"{value[0]}" is not a program\nmend: make {path}')
+        if not os.access(path, os.X_OK):
+            raise ValueError(f'"{value[0]}" is not a program\nmend: chmod +x {path}')
+        return value
 
     @property
     def spoken(self) -> frozenset[str] | None:

@@ -5,13 +5,18 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import re
 import selectors
+import signal
 import subprocess
+import sys
+import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from clusterkit.client import ClientError, Driver, NotSent, Refused, Unmet
@@ -23,6 +28,7 @@ if TYPE_CHECKING:
     from clusterkit.components.service import HttpCall
 
 _STDERR_BYTES = 2000
+_PART_BYTES = 65536
 
 
 def driver(running: Running, member: Member, purpose: Purpose) -> Driver:
@@ -35,14 +41,56 @@ def driver(running: Running, member: Member, purpose: Purpose) -> Driver:
     return ProgramDriver(running, member, purpose)
 
 
+def shaped(kind: str, f: str, said: Any) -> Any:
+    """What a service said, as the kind of workload needs it; None for calls that give nothing.
+
+    A page of HTML, or a wrong place for the value, must not be taken for a set that has lost everything.
+    Raises: ClientError where it is nothing of the kind.
+    """
+    if f not in _RESULTS.get(kind, ()):
+        return None
+    if kind == "set":
+        said = [] if said is None else list(said) if isinstance(said, list | tuple | set | frozenset) else said
+        is_right = isinstance(said, list) and all(map(_is_word, said))
+    elif kind == "counter":
+        said = 0 if said is None else said
+        is_right = _is_whole(said)
+    elif kind == "bank":
+        is_right = isinstance(said, dict) and all(map(_is_whole, said.values()))
+    else:
+        is_right = _is_word(said) or (said is None and kind != "ids")
+    if not is_right:
+        raise ClientError(f"{f} of a {kind} gives {_RESULTS[kind][f]}, and this gave {said!r:.100}")
+    return said
+
+
+_RESULTS: Mapping[str, Mapping[str, str]] = {
+    "register": {"read": "a number or nothing"},
+    "set": {"read": "a list of numbers"},
+    "counter": {"read": "a number"},
+    "queue": {"dequeue": "a number or nothing"},
+    "bank": {"read": "the balance of each account"},
+    "ids": {"generate": "a number or text"},
+}
+"""Kind of workload -> call -> what it gives. All other calls give nothing."""
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_word(value: Any) -> bool:
+    return isinstance(value, str) or _is_whole(value)
+
+
 class HttpDriver:
     """Requests as the topology describes them, over one kept connection."""
 
     def __init__(self, running: Running, member: Member, purpose: Purpose) -> None:
         http = purpose.options.http
         self._calls: Mapping[str, HttpCall] = http.calls
-        self._is_local = purpose.is_local
-        self._connection = HttpConnection(*running.dial(member, http.port or _first_port(member)), running.timeout)
+        self._kind, self._is_local = purpose.kind, purpose.is_local
+        self._connection = HttpConnection(*running.dial(member, _port(member, http.port)), running.timeout)
 
     def call(self, f: str, key: str, value: Any) -> Any:
         described = self._calls["peek" if self._is_local and f == "read" and "peek" in self._calls else f]
@@ -54,7 +102,7 @@ class HttpDriver:
             str(body).encode() if isinstance(body, str | int) else body,
             {name: _text(header, words) for name, header in described.headers.items()},
         )
-        return _result(described, f, answer)
+        return shaped(self._kind, f, _result(described, f, answer))
 
     def close(self) -> None:
         self._connection.close()
@@ -106,16 +154,19 @@ def _result(described: HttpCall, f: str, answer: Answer) -> Any:
         raise Refused(said)
     if not 200 <= answer.status < 300:
         raise ClientError(said)
-    if f not in ("read", "dequeue", "generate"):
-        return None
-    return _number(_picked(answer.text, described.value))
+    return _number(_picked(answer.text, described.value)) if f in ("read", "dequeue", "generate") else None
 
 
 def _picked(text: str, path: str) -> Any:
-    """The part of a JSON answer, or the whole of it; text that is no JSON stays text. Raises: ClientError."""
+    """The part of a JSON answer, or the whole of it; text that is no JSON stays text. Raises: ClientError.
+
+    So does what looks like a number with a fraction: 12e4567 is an id, and no number that is too large.
+    """
     try:
         value = json.loads(text)
     except ValueError:
+        value = text
+    if isinstance(value, float):
         value = text
     for step in path.split(".") if path else ():
         try:
@@ -126,46 +177,75 @@ def _picked(text: str, path: str) -> Any:
 
 
 def _number(value: Any) -> Any:
-    """Numbers that were kept as text are numbers again."""
+    """Numbers that were kept as text are numbers again; 007 is a name, another than 7."""
     if isinstance(value, list):
         return [_number(each) for each in value]
     if isinstance(value, dict):
         return {name: _number(each) for name, each in value.items()}
-    if isinstance(value, str) and value.lstrip("-").isdecimal():
+    if isinstance(value, str) and _NUMBER.fullmatch(value):
         return int(value)
     return None if value == "" else value
+
+
+_NUMBER = re.compile(r"0|-?[1-9][0-9]{0,18}")
 
 
 class PythonDriver:
     """A class of the user's: `Client(host, port, timeout_s)`, with `call(f, key, value)`, and `close()` if it likes."""
 
     def __init__(self, running: Running, member: Member, purpose: Purpose) -> None:
-        module = _module(Path(purpose.folder, purpose.options.python))
-        host, port = running.dial(member, _first_port(member))
-        self._client = module.Client(host, port, running.timeout)
+        """Raises: OSError; NotSent also for whatever else the file or its class raises: nothing was sent then."""
+        self._kind = purpose.kind
+        host, port = running.dial(member, _port(member))
+        with _one_at_a_time:
+            module = _module(Path(purpose.folder, purpose.options.python))
+        try:
+            self._client = module.Client(host, port, running.timeout)
+        except (OSError, ClientError):
+            raise
+        except Exception as error:
+            raise NotSent(f"Client cannot be made: {type(error).__name__}: {error}") from error
 
     def call(self, f: str, key: str, value: Any) -> Any:
         try:
-            return self._client.call(f, key, value)
+            said = self._client.call(f, key, value)
+        except (OSError, ClientError):
+            raise
+        except Exception as error:
+            raise ClientError(f"{type(error).__name__}: {error}") from error
+        return shaped(self._kind, f, said)
+
+    def close(self) -> None:
+        """Raises: OSError, ClientError."""
+        close = getattr(self._client, "close", None)
+        if close is None:
+            return
+        try:
+            close()
         except (OSError, ClientError):
             raise
         except Exception as error:
             raise ClientError(f"{type(error).__name__}: {error}") from error
 
-    def close(self) -> None:
-        close = getattr(self._client, "close", None)
-        if close is not None:
-            close()
+
+_one_at_a_time = threading.Lock()
+"""Clients are made in many threads; the file runs once, and what it keeps, all of them share."""
 
 
 @cache
 def _module(path: Path) -> ModuleType:
-    """Raises: NotSent where there is no such file, or it has no Client."""
+    """The file as a module; it may import what lies beside it. Raises: NotSent where it cannot, or has no Client."""
     spec = importlib.util.spec_from_file_location(f"clusterkit_user_{path.stem}", path)
     if spec is None or spec.loader is None or not path.is_file():
         raise NotSent(f"there is no Python file {path}")
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    sys.modules[module.__name__] = module  # dataclasses and pickle look for it there
+    if str(path.parent) not in sys.path:
+        sys.path.append(str(path.parent))  # at the end: no file of the user's stands before one of Python's
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise NotSent(f"{path.name} cannot be run: {type(error).__name__}: {error}") from error
     if not hasattr(module, "Client"):
         raise NotSent(f"{path.name} has no class Client")
     return module
@@ -175,7 +255,7 @@ class ProgramDriver:
     """A process of the user's for each client: a line of JSON in, a line of JSON out.
 
     In: {"f", "key", "value"}. Out: {"type": "ok" | "fail" | "info", "value", "error"}. HOST, PORT, PORT_<NAME> and
-    TIMEOUT_S are in its environment. One that does not answer in time is ended.
+    TIMEOUT_S are in its environment. One that does not answer in time is ended, with all that it started.
     """
 
     def __init__(self, running: Running, member: Member, purpose: Purpose) -> None:
@@ -183,10 +263,10 @@ class ProgramDriver:
         if "/" in argv[0]:
             argv[0] = str(Path(purpose.folder, argv[0]))
         ports = {name: running.dial(member, name) for name in member.ports}
-        host, port = ports[_first_port(member)]
+        host, port = ports[_port(member)]
         own = {f"PORT_{name.upper().replace('-', '_')}": str(number) for name, (_, number) in ports.items()}
-        self._timeout = running.timeout
-        self._received = b""
+        self._kind, self._timeout = purpose.kind, running.timeout
+        self._stdout, self._stderr = b"", b""
         try:
             self._process = subprocess.Popen(
                 argv,
@@ -196,6 +276,7 @@ class ProgramDriver:
                 bufsize=0,
                 cwd=purpose.folder or None,
                 env={**os.environ, "HOST": host, "PORT": str(port), "TIMEOUT_S": f"{running.timeout:g}", **own},
+                process_group=0,  # Ctrl-C is for us: clients are needed for the last reads
             )
         except OSError as error:
             raise NotSent(f"{argv[0]} cannot be run: {error.strerror}") from error
@@ -210,33 +291,43 @@ class ProgramDriver:
         said = self._answer()
         kind, error_text = said.get("type"), str(said.get("error", ""))
         if kind == "ok":
-            return said.get("value")
+            return shaped(self._kind, f, said.get("value"))
         if kind == "fail":
             raise (Refused if error_text else Unmet)(error_text)
         raise ClientError(error_text or f"the program answered {said!r:.100}")
 
     def close(self) -> None:
-        self._process.kill()
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
         for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
             if pipe is not None:
                 pipe.close()
 
     def _answer(self) -> Mapping[str, Any]:
-        """The next line. Raises: TimeoutError, ClientError."""
-        stdout = self._process.stdout
-        assert stdout is not None
+        """The next line. What it says on stderr is read too, since a full pipe would stop it.
+
+        Raises: TimeoutError, ClientError.
+        """
         deadline = Deadline(self._timeout)
         with selectors.DefaultSelector() as selector:
-            selector.register(stdout, selectors.EVENT_READ)
-            while b"\n" not in self._received:
-                if not selector.select(deadline.left):
-                    raise TimeoutError("timed out")
-                part = os.read(stdout.fileno(), 65536)
-                if not part:
-                    raise ClientError(f"the program ended{self._last_words()}")
-                self._received += part
-        line, _, self._received = self._received.partition(b"\n")
+            selector.register(self._pipe("stdout"), selectors.EVENT_READ, "stdout")
+            selector.register(self._pipe("stderr"), selectors.EVENT_READ, "stderr")
+            while b"\n" not in self._stdout:
+                ready = selector.select(deadline.left)
+                if not ready or deadline.is_over:
+                    raise TimeoutError("timed out" + self._last_line(": "))
+                for key, _ in ready:
+                    part = os.read(key.fd, _PART_BYTES)
+                    if key.data == "stderr":
+                        self._stderr = (self._stderr + part)[-_STDERR_BYTES:]
+                        if not part:
+                            selector.unregister(key.fileobj)
+                    elif part:
+                        self._stdout += part
+                    else:
+                        raise ClientError(f"the program ended{self._last_words()}")
+        line, _, self._stdout = self._stdout.partition(b"\n")
         try:
             said = json.loads(line)
         except ValueError:
@@ -246,15 +337,29 @@ class ProgramDriver:
         return said
 
     def _last_words(self) -> str:
-        """What it said before it ended. Only asked once it has: its pipe is closed then, and reading ends."""
-        stderr = self._process.stderr
+        """How it ended, and the last line of what it said. Empty where it has only closed a pipe."""
         try:
             self._process.wait(timeout=0.2)
         except subprocess.TimeoutExpired:
             return ""
-        text = stderr.read(_STDERR_BYTES).decode(errors="replace").strip() if stderr is not None else ""
-        return f" with code {self._process.returncode}" + (f": {text.splitlines()[-1]}" if text else "")
+        pipe = self._pipe("stderr")
+        os.set_blocking(pipe.fileno(), False)  # what it started may still hold the pipe
+        self._stderr += pipe.read(_PART_BYTES) or b""
+        return f" with code {self._process.returncode}" + self._last_line(": ")
+
+    def _last_line(self, before: str) -> str:
+        lines = self._stderr.decode(errors="replace").strip().splitlines()
+        return f"{before}{lines[-1]}" if lines else ""
+
+    def _pipe(self, name: str) -> IO[bytes]:
+        pipe: IO[bytes] | None = getattr(self._process, name)
+        assert pipe is not None
+        return pipe
 
 
-def _first_port(member: Member) -> str:
-    return next(iter(member.ports))
+def _port(member: Member, name: str = "") -> str:
+    """The port of this name; the first one where none is named. Raises: NotSent where there is none."""
+    if not member.ports or (name and name not in member.ports):
+        wanted = f'the port "{name}"' if name else "a port"
+        raise NotSent(f"{member.name} has not {wanted} to talk to; its ports are: {', '.join(member.ports) or 'none'}")
+    return name or next(iter(member.ports))

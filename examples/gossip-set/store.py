@@ -33,11 +33,12 @@ class Store:
         self.records: dict[tuple[str, str], tuple[tuple[int, str], bool]] = {}
         self.lock = threading.Lock()
         self.last_ns = 0
-        if os.path.exists(FILE):
-            with open(FILE, encoding="utf-8") as kept:
-                for line in kept:
-                    if line.endswith("\n"):  # the last line may have been cut off by a crash
-                        self.merge(json.loads(line), keep=False)
+        with open(FILE, "a+b") as kept:
+            kept.seek(0)
+            whole = [line for line in kept if line.endswith(b"\n")]
+            kept.truncate(sum(map(len, whole)))  # the last line may have been cut off by a crash
+        for line in whole:
+            self.merge(json.loads(line), keep=False)
         self.file = open(FILE, "a", encoding="utf-8")  # noqa: SIM115 - it is open as long as the program runs
 
     def write(self, name: str, element: str, is_there: bool) -> None:

@@ -37,12 +37,13 @@ class Raft:
         self.next: dict[str, int] = {}
         self.matched: dict[str, int] = {}
         self.changed = threading.Condition(threading.RLock())
-        if os.path.exists(FILE):
-            with open(FILE, encoding="utf-8") as kept:
-                for line in kept:
-                    if line.endswith("\n"):  # the last line may have been cut off by a crash
-                        self.term, self.vote, at, entries = json.loads(line)
-                        self.log[at:] = entries
+        with open(FILE, "a+b") as kept:
+            kept.seek(0)
+            whole = [line for line in kept if line.endswith(b"\n")]
+            kept.truncate(sum(map(len, whole)))  # the last line may have been cut off by a crash
+        for line in whole:
+            self.term, self.vote, at, entries = json.loads(line)
+            self.log[at:] = entries
         self.file = open(FILE, "a", encoding="utf-8")  # noqa: SIM115 - it is open as long as the program runs
 
     def keep(self, at: int | None = None) -> None:
