@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import signal
 import subprocess
@@ -33,11 +34,11 @@ chaos:
         - {at: 3s, for: 4s, kill: {target: leader of registry}}
       expect: {leader_changes: {at_least: 1}, unavailable: {at_most: 30s}}
     old-reads:
-      time: 8s
-      workload: {kind: register, component: registry, reads: serializable, keys: 3, rate: 200/s}
+      time: 10s
+      workload: {kind: register, component: registry, reads: serializable, keys: 3, rate: 200/s, pinned: all}
       faults:
-        - {at: 1s, for: 3s, isolate: one of registry}
-        - {at: 5s, for: 2s, pause: {target: one of registry}}
+        - {at: 1s, for: 5s, isolate: leader of registry}
+        - {at: 7s, for: 2s, pause: {target: one of registry}}
     nothing-felt:
       time: 6s
       workload: {kind: set, component: registry}
@@ -95,13 +96,17 @@ def test_etcd_keeps_its_promise_and_the_run_says_all_about_it(etcd: Folder) -> N
     assert [one["verdict"] for one in json.loads(etcd.run("runs", "--format", "json").stdout)] == ["valid", "valid"]
 
 
-def test_old_reads_are_found_with_the_smallest_evidence_and_need_no_fault(etcd: Folder) -> None:
+def test_old_reads_are_found_with_the_smallest_evidence_and_schedule(etcd: Folder) -> None:
     said = etcd.run("chaos-test", "old-reads", "--seed", "1", "--shrink", code=1).stdout
     assert "INVALID: key " in said
-    assert "the smallest schedule that still breaks it: 0 of 2 faults" in said
-    assert "faults: []" in said
-    verdict = next(one for one in _result(etcd)["verdicts"] if one["checker"] == "linearizable")
-    assert 2 <= len(verdict["evidence"]) <= 6
+    # A member that is cut off answers with what is old: the other fault is not needed; mostly, not even this one is.
+    found = re.search(r"the smallest schedule that still breaks it: ([01]) of 2 faults", said)
+    assert found is not None
+    assert said.count("  - {") == int(found.group(1))
+    runs = sorted((etcd.path / ".clusterkit" / etcd.name / "runs").glob("2*/result.json"))
+    first = json.loads(runs[0].read_text())
+    verdict = next(one for one in first["verdicts"] if one["checker"] == "linearizable")
+    assert 2 <= len(verdict["evidence"]) <= 8
     assert left_of(etcd.name) == []
 
 
