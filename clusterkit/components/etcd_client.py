@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from clusterkit.client import ClientError, NotSent, Refused
+from clusterkit.clock import Deadline
 from clusterkit.components.base import Member, Running
 from clusterkit.components.http_client import HttpConnection
 
@@ -26,6 +27,7 @@ class EtcdClient:
         """`password`: "" does not log in; None takes what the topology asks for."""
         host, port = running.dial(member, "client")
         self._connection = HttpConnection(host, port, running.timeout)
+        self._timeout = running.timeout
         if password is None:
             password = running.group.secrets["password"] if running.group.options.password else ""
         self._password = password
@@ -56,32 +58,33 @@ class EtcdClient:
         """The server's own view: `leader`, `raftTerm`, `raftIndex`, `header.member_id`. Answers without a quorum."""
         return self._post("/v3/maintenance/status", {})
 
-    def log_in(self, password: str) -> None:
+    def log_in(self, password: str, deadline: Deadline | None = None) -> None:
         """Raises: ClientError, "authentication is not enabled" where it is not."""
         self._token = ""
-        answer = self._post("/v3/auth/authenticate", {"name": USER, "password": password})
+        answer = self._post("/v3/auth/authenticate", {"name": USER, "password": password}, deadline)
         self._token = str(answer["token"])
 
-    def call(self, path: str, content: Mapping[str, Any]) -> Mapping[str, Any]:
+    def call(self, path: str, content: Mapping[str, Any], deadline: Deadline | None = None) -> Mapping[str, Any]:
         """A request as the root user. A server that was restarted has forgotten our token: then we log in anew.
 
-        Trying again is safe: a request that is refused for its token was not carried out.
-        Raises: NotSent, Refused where it could not log in.
+        Trying again is safe: a request that is refused for its token was not carried out. All of it together ends by
+        the deadline, or within the timeout. Raises: NotSent, Refused where it could not log in.
         """
+        deadline = deadline or Deadline(self._timeout)
         if self._password and not self._token:
-            self._log_in_first()
+            self._log_in_first(deadline)
         try:
-            return self._post(path, content)
+            return self._post(path, content, deadline)
         except ClientError as error:
             if not self._password or not _is_about_token(str(error)):
                 raise
-        self._log_in_first()
-        return self._post(path, content)
+        self._log_in_first(deadline)
+        return self._post(path, content, deadline)
 
-    def _log_in_first(self) -> None:
+    def _log_in_first(self, deadline: Deadline) -> None:
         """Raises: NotSent, Refused: what is to be asked after it was not asked."""
         try:
-            self.log_in(self._password)
+            self.log_in(self._password, deadline)
         except ClientError as error:
             raise Refused(f"no log-in: {error}") from error
         except OSError as error:
@@ -90,9 +93,9 @@ class EtcdClient:
     def close(self) -> None:
         self._connection.close()
 
-    def _post(self, path: str, content: Mapping[str, Any]) -> Mapping[str, Any]:
+    def _post(self, path: str, content: Mapping[str, Any], deadline: Deadline | None = None) -> Mapping[str, Any]:
         headers = {"Authorization": self._token} if self._token else {}
-        answer = self._connection.request("POST", path, dict(content), headers)
+        answer = self._connection.request("POST", path, dict(content), headers, deadline)
         try:
             said = answer.json()
         except ValueError:

@@ -13,14 +13,16 @@ from clusterkit.components.etcd_client import EtcdClient, decoded, encoded
 _REFUSED = (
     "etcdserver: no leader",
     "etcdserver: too many requests",
-    "etcdserver: mvcc: database space exceeded",
     "etcdserver: permission denied",
     "etcdserver: request is too large",
     "etcdserver: not capable",
 )
 """What etcd says when it did not propose the request: nobody will ever carry it out. Not among them: "request timed
-out", "leader changed" and "server stopped", after which it may still be. Source: etcd 3.4, server/etcdserver/errors.go,
-v3_server.go (processInternalRaftRequestOnce), api/v3rpc/interceptor.go."""
+out", "leader changed" and "server stopped", after which it may still be; "mvcc: database space exceeded", which the
+write that fills the quota gets too, and that one is carried out (etcd issue 16659; apply.go, quotaApplierV3).
+Source: etcd 3.4, etcdserver/errors.go, v3_server.go (processInternalRaftRequestOnce), api/v3rpc/interceptor.go."""
+
+_OLDEST = {"sort_target": "CREATE", "sort_order": "ASCEND", "limit": 1}
 
 
 class EtcdDriver:
@@ -69,17 +71,16 @@ class EtcdDriver:
         return None
 
     def _counter(self, f: str, key: str, value: Any) -> Any:
-        """Read, then written only where nobody wrote meanwhile; again where somebody did."""
+        """Read, then written only where nobody wrote meanwhile; again where somebody did, while there is time."""
         if f == "read":
             found = self._client.read(key, is_linearizable=not self._serializable)
             return int(found or 0)
         deadline = Deadline(self._timeout)
         while True:
-            now, revision = self._with_revision(key)
-            if self._if_unchanged({key: revision}, [_put(key, str(int(now or 0) + value))]):
+            now, revision = self._with_revision(key, deadline)
+            if self._if_unchanged({key: revision}, [_put(key, str(int(now or 0) + value))], deadline):
                 return None
-            if deadline.is_over:
-                raise Refused("others wrote each time")
+            self._once_more(deadline)
 
     def _queue(self, f: str, key: str, value: Any) -> Any:
         """Each element is a key of its own; the one that was made first is the head."""
@@ -88,16 +89,13 @@ class EtcdDriver:
             return None
         deadline = Deadline(self._timeout)
         while True:
-            found = self._client.call(
-                "/v3/kv/range", {**_prefix(f"{key}/"), "sort_target": "CREATE", "sort_order": "ASCEND", "limit": 1}
-            ).get("kvs")
+            found = self._first_look({**_prefix(f"{key}/"), **_OLDEST}, deadline)
             if not found:
                 return None
-            name = decoded(found[0]["key"])
-            if self._if_unchanged({name: str(found[0]["mod_revision"])}, [{"request_delete_range": _key(name)}]):
+            name, revision = decoded(found[0]["key"]), str(found[0]["mod_revision"])
+            if self._if_unchanged({name: revision}, [{"request_delete_range": _key(name)}], deadline):
                 return int(name.rpartition("/")[2])
-            if deadline.is_over:
-                raise Refused("others were quicker each time")
+            self._once_more(deadline)
 
     def _bank(self, f: str, key: str, value: Any) -> Any:
         """Each account is a key of its own; a transfer writes two of them at once."""
@@ -110,17 +108,17 @@ class EtcdDriver:
         source, target = f"{key}/{value['from']}", f"{key}/{value['to']}"
         deadline = Deadline(self._timeout)
         while True:
-            (has, of_source), (gets, of_target) = self._with_revision(source), self._with_revision(target)
+            has, of_source = self._with_revision(source, deadline)
+            gets, of_target = self._with_revision(target, deadline)
             if int(has or 0) < value["amount"]:
                 raise Unmet(f"account {value['from']} has {has}")
             moved = [
                 _put(source, str(int(has or 0) - value["amount"])),
                 _put(target, str(int(gets or 0) + value["amount"])),
             ]
-            if self._if_unchanged({source: of_source, target: of_target}, moved):
+            if self._if_unchanged({source: of_source, target: of_target}, moved, deadline):
                 return None
-            if deadline.is_over:
-                raise Refused("others wrote each time")
+            self._once_more(deadline)
 
     def _ids(self, _f: str, key: str, _value: Any) -> Any:
         """The revision of a write: etcd gives each to one transaction."""
@@ -134,20 +132,31 @@ class EtcdDriver:
         found = self._client.call("/v3/kv/range", asked).get("kvs") or []
         return [(decoded(one["key"]), decoded(one.get("value", ""))) for one in found]
 
-    def _with_revision(self, key: str) -> tuple[str | None, str]:
-        """A value, and the revision that it was written at ("0": there is none)."""
+    def _first_look(self, asked: Mapping[str, Any], deadline: Deadline) -> list[Mapping[str, Any]]:
+        """What is there before anything is written. Raises: NotSent, since nothing was."""
         try:
-            found = self._client.call("/v3/kv/range", _key(key)).get("kvs")
+            return self._client.call("/v3/kv/range", asked, deadline).get("kvs") or []
         except (OSError, ClientError) as error:
             raise NotSent(f"it could not be read before it is written: {error}") from error
+
+    def _with_revision(self, key: str, deadline: Deadline) -> tuple[str | None, str]:
+        """A value, and the revision that it was written at ("0": there is none)."""
+        found = self._first_look(_key(key), deadline)
         return (decoded(found[0].get("value", "")), str(found[0]["mod_revision"])) if found else (None, "0")
 
-    def _if_unchanged(self, revisions: Mapping[str, str], then: list[dict[str, Any]]) -> bool:
+    def _if_unchanged(self, revisions: Mapping[str, str], then: list[dict[str, Any]], deadline: Deadline) -> bool:
+        """Whether it was done. False is a clean no: it can be tried anew. After an error nobody knows: it cannot."""
         compare = [
             {**_key(key), "target": "MOD", "result": "EQUAL", "mod_revision": revision}
             for key, revision in revisions.items()
         ]
-        return bool(self._client.call("/v3/kv/txn", {"compare": compare, "success": then}).get("succeeded", False))
+        said = self._client.call("/v3/kv/txn", {"compare": compare, "success": then}, deadline)
+        return bool(said.get("succeeded", False))
+
+    def _once_more(self, deadline: Deadline) -> None:
+        """No new try is begun in the second half of the time: the last one is to end well. Raises: Refused."""
+        if deadline.left < self._timeout / 2:
+            raise Refused("others wrote first, each time")
 
 
 def _key(key: str) -> dict[str, Any]:

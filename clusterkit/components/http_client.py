@@ -36,8 +36,8 @@ class Answer:
 class HttpConnection:
     """A kept connection to one port of a node. Not for use from several threads at once.
 
-    Every request, its connecting included, ends within `timeout` seconds. Raises: NotSent where it could not
-    connect, OSError (also for what is not HTTP).
+    Every request, its connecting included, ends within `timeout` seconds, or by the deadline that it is given. Raises:
+    NotSent where it could not connect or no time was left, OSError (also for what is not HTTP).
     """
 
     def __init__(self, host: str, port: int, timeout: float) -> None:
@@ -46,19 +46,28 @@ class HttpConnection:
         self._timeout = timeout
         self._connection = http.client.HTTPConnection(host, port, timeout=timeout)
 
-    def request(self, method: str, path: str, content: Any = None, headers: Mapping[str, str] | None = None) -> Answer:
-        """`content` is sent as JSON, bytes as they are.
+    def request(
+        self,
+        method: str,
+        path: str,
+        content: Any = None,
+        headers: Mapping[str, str] | None = None,
+        deadline: Deadline | None = None,
+    ) -> Answer:
+        """`content` is sent as JSON, bytes as they are. `deadline`: of several requests together.
 
         The connection is closed after any trouble, so that the next request is whole.
         """
         import http.client
 
-        deadline = Deadline(self._timeout)
+        deadline = deadline or Deadline(self._timeout)
         body = content if content is None or isinstance(content, bytes) else json.dumps(content).encode()
         kind = {} if body is None or body is content else {"Content-Type": "application/json"}
         try:
             if self._connection.sock is None:
-                self._connect()
+                self._connect(deadline)
+            if deadline.is_over:
+                raise NotSent("no time was left to send it")
             self._wait_at_most(deadline)
             self._connection.request(method, path, body=body, headers={**kind, **(headers or {})})
             self._wait_at_most(deadline)
@@ -74,7 +83,10 @@ class HttpConnection:
     def close(self) -> None:
         self._connection.close()
 
-    def _connect(self) -> None:
+    def _connect(self, deadline: Deadline) -> None:
+        if deadline.is_over:  # 0 would mean: do not wait at all
+            raise NotSent("no time was left to connect")
+        self._connection.timeout = deadline.left
         try:
             self._connection.connect()
         except ConnectionRefusedError:  # it says by itself that nothing was sent

@@ -131,7 +131,10 @@ def _encoded(value: Any) -> bytes:
 
 @dataclass
 class FakeEtcd:
-    """A JSON gateway of one member. Several with the same `values` are one cluster. `token` changes at a restart."""
+    """A JSON gateway of one member. Several with the same `values` are one cluster. `token` changes at a restart.
+
+    `before` sees each request of keys first: it may change what is there, or answer in our place.
+    """
 
     member_id: str = "1"
     leader: str = "1"
@@ -141,6 +144,12 @@ class FakeEtcd:
     token: str = "token.1"
     users: dict[str, str] = field(default_factory=lambda: {"root": SECRET})
     asked: list[str] = field(default_factory=list)
+    before: Callable[[str], tuple[int, dict[str, Any]] | None] = lambda _path: None
+    revision: int = 1
+    revisions: dict[str, tuple[int, int]] = field(default_factory=dict)
+    """key -> revision when it was made, and when it was written last"""
+    serializable: list[bool] = field(default_factory=list)
+    """Of each read: whether it asked for what the member itself has."""
 
     def serve(self) -> contextlib.AbstractContextManager[int]:
         fake = self
@@ -194,16 +203,17 @@ class FakeEtcd:
         return 200, {"token": self.token}
 
     def _rest(self, path: str, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
-        key = base64.b64decode(body.get("key", "")).decode()
+        if path.startswith("/v3/kv/") and (answer := self.before(path)):
+            return answer
         match path:
             case "/v3/kv/put":
-                self.values[key] = base64.b64decode(body["value"]).decode()
-            case "/v3/kv/range" if key in self.values:
-                return 200, {"kvs": [{"value": base64.b64encode(self.values[key].encode()).decode()}]}
+                return 200, self._put(body)
+            case "/v3/kv/range":
+                return 200, self._range(body)
             case "/v3/kv/deleterange":
-                self.values.pop(key, None)
+                self.remove(_plain(body["key"]))
             case "/v3/kv/txn":
-                return self._transaction(body)
+                return 200, self._transaction(body)
             case "/v3/auth/user/add" if body["name"] in self.users:
                 return 400, {"message": "etcdserver: user name already exists"}
             case "/v3/auth/user/add" | "/v3/auth/user/changepw":
@@ -212,11 +222,58 @@ class FakeEtcd:
                 self.is_auth_on = path.endswith("enable")
         return 200, {}
 
-    def _transaction(self, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
-        compare, put = body["compare"][0], body["success"][0]["request_put"]
-        key = base64.b64decode(compare["key"]).decode()
-        expected = base64.b64decode(compare["value"]).decode() if compare["target"] == "VALUE" else None
-        if self.values.get(key) != expected:
-            return 200, {}
-        self.values[key] = base64.b64decode(put["value"]).decode()
-        return 200, {"succeeded": True}
+    def write(self, key: str, value: str) -> None:
+        """As another client does."""
+        self.revision += 1
+        made, _ = self.revisions.get(key, (self.revision, 0))
+        self.values[key], self.revisions[key] = value, (made, self.revision)
+
+    def _put(self, body: dict[str, Any]) -> dict[str, Any]:
+        self.write(_plain(body["key"]), _plain(body["value"]))
+        return {"header": {"revision": str(self.revision)}}
+
+    def remove(self, key: str) -> None:
+        self.revision += 1
+        self.values.pop(key, None)
+        self.revisions.pop(key, None)
+
+    def _range(self, body: dict[str, Any]) -> dict[str, Any]:
+        """What is empty is left out, as etcd does."""
+        self.serializable.append(body.get("serializable", False))
+        first, end = _plain(body["key"]), _plain(body.get("range_end", ""))
+        keys = sorted(key for key in self.values if key == first or first <= key < end)
+        if body.get("sort_target") == "CREATE":
+            keys.sort(key=lambda key: self.revisions[key][0])
+        kvs = [
+            {"key": _coded(key), "mod_revision": str(self.revisions.get(key, (1, 1))[1])}
+            | ({} if body.get("keys_only") else {"value": _coded(self.values[key])})
+            for key in keys[: body.get("limit")]
+        ]
+        return {"kvs": kvs} if kvs else {}
+
+    def _transaction(self, body: dict[str, Any]) -> dict[str, Any]:
+        if not all(map(self._holds, body.get("compare", ()))):
+            return {}
+        for step in body["success"]:
+            if "request_put" in step:
+                self._put(step["request_put"])
+            else:
+                self.remove(_plain(step["request_delete_range"]["key"]))
+        return {"succeeded": True}
+
+    def _holds(self, compare: dict[str, Any]) -> bool:
+        key = _plain(compare["key"])
+        if compare["target"] == "VALUE":
+            return self.values.get(key) == _plain(compare["value"])
+        made, written = self.revisions.get(key, (0, 0))
+        if compare["target"] == "CREATE":
+            return made == int(compare["create_revision"])
+        return written == int(compare["mod_revision"])
+
+
+def _plain(text: str) -> str:
+    return base64.b64decode(text).decode()
+
+
+def _coded(text: str) -> str:
+    return base64.b64encode(text.encode()).decode()

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from clusterkit.client import NotSent
+from clusterkit.clock import Deadline
 from clusterkit.components.http_client import HttpConnection, get
 from tests.unit.components.node_servers import ADDRESS, FakeEtcd, serving
 
@@ -76,3 +78,25 @@ def test_a_connection_is_used_again() -> None:
         finally:
             connection.close()
     assert [(answer.status, answer.json()) for answer in answers] == [(200, {"health": "true"})] * 3
+
+
+def test_without_time_nothing_is_sent() -> None:
+    with FakeEtcd().serve() as port:
+        connection = HttpConnection("127.0.0.1", port, timeout=1)
+        with pytest.raises(NotSent, match="no time was left to connect"):
+            connection.request("GET", "/health", deadline=Deadline(0))
+        connection.request("GET", "/health")
+        try:
+            with pytest.raises(NotSent, match="no time was left to send it"):
+                connection.request("GET", "/health", deadline=Deadline(0))
+        finally:
+            connection.close()
+
+
+def test_who_cannot_connect_has_sent_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unreachable(*_args: Any, **_more: Any) -> None:
+        raise OSError(113, "No route to host")
+
+    monkeypatch.setattr("socket.create_connection", unreachable)
+    with pytest.raises(NotSent, match="No route to host"):
+        get("192.0.2.1", 80, "/", timeout=1)
