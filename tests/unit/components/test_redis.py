@@ -207,3 +207,22 @@ def test_the_servers_error_is_a_client_error() -> None:
                 client.write("k", "v")
         finally:
             client.close()
+
+
+@pytest.mark.parametrize("turn", [0, 1, 2, 3])
+def test_clients_find_the_primary_from_wherever_they_begin(turn: int) -> None:
+    servers = three()
+    with serving(*servers) as seen:
+        running_there, member = redis.find_primary(seen, turn)
+    assert (running_there, member.name) == (seen, "cache-2")
+    first = servers[turn % 3]
+    assert first.asked[-1] == ("ROLE",)
+
+
+def test_clients_find_no_primary_where_nobody_says_so() -> None:
+    nobody = FakeRedis({"ROLE": replica("192.0.2.13", link="connect")})
+    with serving(nobody, FakeRedis(password="another"), nobody) as seen, pytest.raises(ClientError) as raised:
+        redis.find_primary(seen, 1)
+    said = str(raised.value)
+    assert said.startswith("no node says it is the primary: cache-2: WRONGPASS")
+    assert said.endswith("; cache-3 is a replica; cache-1 is a replica")

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from clusterkit.client import ClientError
 from clusterkit.components import redis, redis_sentinel
 from clusterkit.components.base import Running
 from clusterkit.components.registry import Registry
@@ -152,3 +153,23 @@ def test_misfits() -> None:
     misfit = next(iter(redis_sentinel.COMPONENT.check(specs["sentinel"], specs)))
     assert misfit.what == 'watches names "sentinel", which is of kind redis-sentinel; sentinels watch a redis'
     assert misfit.mend == "name one of kind redis: cache"
+
+
+def test_clients_follow_the_sentinels_to_the_primary() -> None:
+    with serving(*map(sentinel, (1, 2, 3))) as seen:
+        found, member = redis_sentinel.find_primary(seen, 1)
+        assert found is seen.needs["cache"]
+    assert member.name == "cache-1"
+
+
+def test_clients_ask_the_next_sentinel_where_one_is_wrong() -> None:
+    sentinels = [sentinel(1, primary="192.0.2.99"), sentinel(2), sentinel(3)]
+    with serving(*sentinels) as seen:
+        assert redis_sentinel.find_primary(seen, 0)[1].name == "cache-1"
+    assert [bool(one.asked) for one in sentinels] == [True, True, False]
+
+
+def test_clients_take_nobody_for_the_primary_who_does_not_say_so() -> None:
+    with serving(*map(sentinel, (1, 2, 3)), is_primary=False) as seen, pytest.raises(ClientError) as raised:
+        redis_sentinel.find_primary(seen, 0)
+    assert str(raised.value).count("names cache-1, which is no primary") == 3
