@@ -99,27 +99,6 @@ class Changed:
         return answer
 
 
-@dataclass
-class Again:
-    """Answers the `turn`-th request that is `meant` as it did the one before, without passing it on."""
-
-    meant: Callable[[bytes], bool]
-    turn: int = 2
-    seen: int = 0
-    answer: bytes = b""
-    told: bool = False
-
-    def __call__(self, request: bytes, forward: Forward) -> bytes:
-        self.seen += self.meant(request)
-        if self.meant(request) and self.seen == self.turn:
-            self.told = True
-            return self.answer
-        answer = forward(request)
-        if self.meant(request):
-            self.answer = answer
-        return answer
-
-
 # -- protocols -------------------------------------------------------------------------------------------------------
 
 

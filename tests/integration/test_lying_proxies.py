@@ -34,7 +34,7 @@ from clusterkit.workloads.base import Expect, Invocation, WorkloadSpec
 from clusterkit.workloads.interpreter import Bench, Clients, Session, read_everything
 from clusterkit.workloads.kinds import KINDS
 from tests.integration.conftest import Folder
-from tests.integration.liars import Again, Changed, Drop, Lie, Stale, Twice, before, honest
+from tests.integration.liars import Changed, Drop, Lie, Stale, Twice, before, honest
 
 pytestmark = pytest.mark.xdist_group("agent")
 
@@ -187,12 +187,12 @@ LIES: dict[tuple[str, str, str], Callable[[], Any]] = {
     ("redis", "counter", "double"): lambda: Twice(_asks("INCRBY")),
     ("redis", "counter", "stale"): lambda: Stale(_asks("GET")),
     ("redis", "queue", "drop"): lambda: Drop(_asks("RPUSH")),
-    ("redis", "queue", "double"): lambda: Again(_asks("LPOP")),
+    ("redis", "queue", "double"): lambda: Drop(_asks("LPOP")),
     ("redis", "bank", "drop"): lambda: Drop(_asks("EVAL")),
     ("redis", "bank", "double"): lambda: Twice(_asks("EVAL")),
     ("redis", "bank", "stale"): lambda: Stale(_asks("HGETALL")),
     ("redis", "bank", "invent"): lambda: Changed(_asks("HGETALL"), _with_more_money_in_a_hash),
-    ("redis", "ids", "double"): lambda: Again(_asks("INCR")),
+    ("redis", "ids", "double"): lambda: Drop(_asks("INCR")),
 }
 
 
