@@ -22,7 +22,7 @@ from clusterkit.cli._scenarios import find_scenario
 from clusterkit.cli._stop import asked_to_stop
 from clusterkit.cli.context import Cluster, open_cluster
 from clusterkit.cli.options import Quantity, file_option, format_option
-from clusterkit.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_UNHEALTHY, EXIT_UNKNOWN, UsageError
+from clusterkit.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_UNHEALTHY, EXIT_UNKNOWN, NotReady, UsageError
 from clusterkit.units import Duration
 
 if TYPE_CHECKING:
@@ -120,6 +120,7 @@ class _Test:
         self._wish, self._is_quiet = wish, is_quiet
         self.outcomes: list[Outcome] = []
         self._named: frozenset[str] = frozenset()
+        self._is_cut = False
 
     def go(self) -> int:
         """What makes no sense, or cannot be made here, is refused before anything is brought up."""
@@ -139,7 +140,8 @@ class _Test:
             self._tell_all()
         if interrupted:
             return EXIT_INTERRUPTED
-        worst = max((one.validity.value for one in self.outcomes), key=_RANK.index)
+        verdicts = [*(one.validity.value for one in self.outcomes), *(["unknown"] if self._is_cut else [])]
+        worst = max(verdicts, key=_RANK.index)
         return _EXITS[worst]
 
     def _runs(self, opened: Cluster, ground: Ground, scenarios: Sequence[Scenario], base: int) -> bool:
@@ -148,7 +150,14 @@ class _Test:
             for scenario in scenarios:
                 case = _case(opened, ground, scenario, base + turn, self._again(scenario, base + turn))
                 with asked_to_stop() as (stop, signals):
-                    outcome = self._one(ground, case, stop)
+                    try:
+                        outcome = self._one(ground, case, stop)
+                    except NotReady as error:
+                        if not self.outcomes:
+                            raise
+                        self._say(f"no further run, since the one before left the system like this:\n{error}")
+                        self._is_cut = True
+                        return False
                     if signals:
                         return True
                     if self._wish.shrink and outcome.validity == "invalid":

@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 
 from clusterkit.chaos.scenario import Scenario
+from clusterkit.checkers.base import Validity
 from clusterkit.cli import main
-from clusterkit.cli.chaos_test import _fitted
-from clusterkit.errors import UsageError
+from clusterkit.cli.chaos_test import _fitted, _Test, _Wish
+from clusterkit.errors import NotReady, UsageError
+from clusterkit.trial.run import Outcome
 from clusterkit.units import Duration
 
 
@@ -57,3 +59,27 @@ def test_time_is_for_all_scenarios_together() -> None:
 def test_a_time_in_which_nothing_can_be_proved_is_refused() -> None:
     with pytest.raises(UsageError, match="leaves b 4s: nothing would be proved"):
         _fitted([_scenario("a", 60), _scenario("b", 20)], Duration(16))
+
+
+def test_a_system_that_a_run_left_dead_ends_the_others_and_not_what_was_found(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    test = _Test(_Wish((), None, None, 1, 3, False, None, False, False), is_quiet=False)
+    monkeypatch.setattr("clusterkit.cli.chaos_test._case", lambda *_: None)
+
+    def one(*_: object) -> Outcome:
+        if test.outcomes:
+            raise NotReady("cache is not healthy", unready={"cache-1": "it ended"})
+        test.outcomes.append(Outcome(Path("run"), Validity.VALID))
+        return test.outcomes[-1]
+
+    monkeypatch.setattr(test, "_one", one)
+    interrupted = test._runs(None, None, [_scenario("a", 60)], 1)  # type: ignore[arg-type]  # nobody looks at them
+    assert not interrupted
+    assert test._is_cut
+    assert len(test.outcomes) == 1
+    assert "no further run" in capsys.readouterr().out
+    test.outcomes.clear()
+    monkeypatch.setattr(test, "_one", lambda *_: (_ for _ in ()).throw(NotReady("never was", unready={})))
+    with pytest.raises(NotReady):
+        test._runs(None, None, [_scenario("a", 60)], 1)  # type: ignore[arg-type]
