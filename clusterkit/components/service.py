@@ -323,6 +323,14 @@ WORDS = ("key", "value", "old", "new", "from", "to", "amount")
 """What may stand in braces, in the description of a call."""
 
 
+def _each(value: object) -> object:
+    """One status is a list of one."""
+    return (value,) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+Statuses = Annotated[tuple[int, ...], BeforeValidator(_each, json_schema_input_type=int | list[int])]
+
+
 class HttpCall(WorkloadOptions):
     """A call as an HTTP request. {key}, {value}, {old}, {new}, {from}, {to} and {amount} stand for what is called."""
 
@@ -341,13 +349,13 @@ class HttpCall(WorkloadOptions):
     value: str = ""
     """Where the value is in a JSON answer: value, items.0.name; the whole answer if not given."""
 
-    missing: tuple[int, ...] = (404,)
+    missing: Statuses = (404,)
     """Statuses that mean: there is nothing."""
 
-    unmet: tuple[int, ...] = (409, 412)
+    unmet: Statuses = (409, 412)
     """Statuses that mean: the condition did not hold, so nothing was done."""
 
-    refused: tuple[int, ...] = (421, 429, 503)
+    refused: Statuses = (421, 429, 503)
     """Statuses by which the service says that it surely did not, and will not."""
 
     @model_validator(mode="after")

@@ -16,7 +16,7 @@ import pytest
 from clusterkit.client import ClientError, Driver, NotSent, Refused, Unmet
 from clusterkit.components.base import Group, Member, Purpose, Running
 from clusterkit.components.registry import Registry
-from clusterkit.components.service import ServiceWorkload
+from clusterkit.components.service import HttpCall, ServiceWorkload
 from clusterkit.testing import FakeNode
 from tests.unit.components.node_servers import ADDRESS, serving
 
@@ -141,6 +141,17 @@ def test_what_a_status_means(server: _Server, f: str, status: int, raises: type[
         driver.call(f, "k", [1, 2] if f == "cas" else 1)
     assert type(raised.value) is raises
     driver.close()
+
+
+def test_a_single_status_needs_no_list() -> None:
+    call = HttpCall.model_validate({"path": "/kv/{key}", "missing": 410, "unmet": 422, "refused": [429, 503]})
+    assert (call.missing, call.unmet, call.refused) == ((410,), (422,), (429, 503))
+
+
+@pytest.mark.parametrize("status", ["404", True, 404.5, {}])
+def test_a_status_is_a_number(status: Any) -> None:
+    with pytest.raises(ValueError, match="missing"):
+        HttpCall.model_validate({"path": "/kv/{key}", "missing": status})
 
 
 def test_nothing_there_is_nothing(server: _Server) -> None:
