@@ -67,10 +67,6 @@ def judge_again(folder: Path) -> tuple[Stored, Judged]:
     )
 
 
-def _never(said: Mapping[str, Any]) -> Never:
-    return Never(said["pattern"], said["why"], frozenset(said["unless"]))
-
-
 def _stored_logs(folder: Path) -> Iterator[LogEntry]:
     """None where they were not collected; a last line that a killed run left half written is passed by."""
     path = folder / "logs.jsonl"
