@@ -39,7 +39,8 @@ class _Quantity:
         pattern = f"(?:{one})+" if cls.several else one
         if not re.fullmatch(pattern, text.strip()):
             raise ValueError(f'"{text}" is not a {noun}; write it like "{cls.example}"')
-        return cls(sum(float(number) * cls.units[unit] for number, unit in re.findall(one, text)))
+        amount = sum(float(number) * cls.units[unit] for number, unit in re.findall(one, text))
+        return cls(float(f"{amount:.15g}"))  # 1751 * 1e-3 is not 1.751, but "1751ms" is "1.751s"
 
     def __str__(self) -> str:
         """In the largest unit that needs at most three decimals."""

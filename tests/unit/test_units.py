@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clusterkit.units import Duration, Percent, Rate, Size
+from clusterkit.units import Bandwidth, Duration, Percent, Rate, Size
 
 
 @pytest.mark.parametrize(
@@ -39,6 +39,12 @@ def test_what_has_no_unit_is_refused_with_an_example(value: object) -> None:
 def test_a_duration_prints_as_it_is_read(milliseconds: int) -> None:
     duration = Duration(milliseconds / 1000)
     assert Duration.parse(str(duration)).milliseconds == milliseconds
+
+
+@given(st.integers(0, 10**7))
+def test_the_same_in_another_unit_is_equal(number: int) -> None:
+    assert Duration.parse(f"{number}ms") == Duration.parse(f"{number // 1000}.{number % 1000:03}s")
+    assert Bandwidth.parse(f"{number}kbit") == Bandwidth.parse(f"{number // 1000}.{number % 1000:03}mbit")
 
 
 @given(st.integers(0, 2**40))
