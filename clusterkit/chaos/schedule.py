@@ -51,7 +51,7 @@ def _of(step: Step, time_s: float, seed: int, index: int) -> Iterator[Planned]:
         if step.jitter is not None:
             start += chance.uniform(0, step.jitter.seconds)  # noqa: PLW2901 - the same start, put off
         fault = chance.choice(step.choices)
-        if start >= time_s:
+        if round(start, 3) >= time_s:  # as it is written, it would be refused when it is read again
             continue
         end = time_s if step.lasts is None else min(time_s, start + step.lasts.seconds)
         yield Planned(

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
 from clusterkit.chaos.base import Fault, Target
 from clusterkit.chaos.fields import fields_of
 from clusterkit.chaos.schedule import Planned
 from clusterkit.units import Duration
+
+if TYPE_CHECKING:
+    import yaml
 
 
 def items(planned: Sequence[Planned]) -> list[dict[str, Any]]:
@@ -34,8 +38,37 @@ def _flow(value: Any) -> str:
     """On one line."""
     import yaml
 
-    said = yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=100_000)
+    said: str = yaml.dump(
+        _escaped(value), Dumper=_dumper(), default_flow_style=True, sort_keys=False, width=float("inf")
+    )
     return said.removesuffix("...\n").strip()
+
+
+@cache
+def _dumper() -> type[yaml.SafeDumper]:
+    """Its YAML is 1.1, that of our loader 1.2: text that is a number there alone (1e3, 08) gets quotes."""
+    import yaml
+
+    from clusterkit.model.load import scalar
+
+    class Dumper(yaml.SafeDumper):
+        pass
+
+    def represent(dumper: Dumper, text: str) -> yaml.ScalarNode:
+        style = None if isinstance(scalar(text), str) else "'"
+        return dumper.represent_scalar("tag:yaml.org,2002:str", text, style)
+
+    Dumper.add_representer(str, represent)
+    return Dumper
+
+
+def _escaped(value: Any) -> Any:
+    """So that no `$` is taken for a variable: those of the topology were replaced when it was read."""
+    if isinstance(value, Mapping):
+        return {name: _escaped(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_escaped(one) for one in value]
+    return value.replace("$", "$$") if isinstance(value, str) else value
 
 
 def _item(one: Planned) -> dict[str, Any]:

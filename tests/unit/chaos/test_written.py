@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 import yaml
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
 
+from clusterkit.chaos.base import Fault, PortSpec, Target
+from clusterkit.chaos.faults.process import Signal
+from clusterkit.chaos.fields import FieldSpec, fields_of
+from clusterkit.chaos.registry import shipped_faults
 from clusterkit.chaos.schedule import Planned, schedule
 from clusterkit.chaos.written import items, text
-from clusterkit.check_topology import read_scenario, read_topology
-from clusterkit.units import Duration
+from clusterkit.check_topology import chaos, read_scenario, read_topology
+from clusterkit.check_topology.findings import Findings
+from clusterkit.components.registry import Registry
+from clusterkit.model.load import parse
+from clusterkit.model.topology import ComponentSpec
+from clusterkit.units import Duration, Percent
 
 TOPOLOGY = """
 name: shop
@@ -74,3 +85,129 @@ def test_it_is_short_enough_to_paste(folder: Path) -> None:
         "expect": {"lost": "any"},
         "faults": items([first]),
     }
+
+
+KINDS = {"registry": "etcd", "cache": "redis"}
+GROUND = chaos.Ground(
+    {name: ComponentSpec(name, kind, None, data="loop") for name, kind in KINDS.items()},
+    {name: Registry()[kind] for name, kind in KINDS.items()},
+    Path(),
+)
+WORDS = ("registry", "cache-1", "one of cache", "leader of registry", "zone a", "all", "majority of registry")
+TEXTS = (
+    "*.aof",
+    "192.0.2.7",
+    "true",
+    "12",
+    "3.10",
+    "1e3",
+    "08",
+    "0o17",
+    "~",
+    "on",
+    "a: b",
+    "# x",
+    "x'y",
+    "$a",
+    "${B}$$",
+)
+NUMBERS = st.one_of(st.integers(0, 2000).map(str), st.decimals(0, 2000, places=3).map(str))
+OWN: Mapping[str, st.SearchStrategy[object]] = {
+    "zone": st.sampled_from("abc"),
+    "address": st.ip_addresses(v=4).map(str),
+    "by": st.integers(100, 3_600_000).map("{}ms".format).map(Duration.parse),
+    "delay": st.integers(20_000, 2_000_000).map("{}us".format).map(Duration.parse),
+    "jitter": st.integers(0, 20).map("{}ms".format).map(Duration.parse),
+    "names": st.sampled_from(["registry", "cache-1", "on", "1e3", "08", "example.net"]),
+}
+"""Fields of which most values are refused."""
+
+
+def _values(spec: FieldSpec) -> st.SearchStrategy[object]:
+    """Of one field, as they are when they were read."""
+    units = getattr(spec.type, "units", {})
+    one: st.SearchStrategy[object]
+    if spec.choices:
+        one = st.sampled_from(spec.choices)
+    elif spec.name in OWN:
+        one = OWN[spec.name]
+    elif spec.type is Target:
+        one = st.lists(st.sampled_from(WORDS), min_size=1, max_size=3, unique=True).map(Target.parse)
+    elif spec.type is PortSpec:
+        one = st.builds(PortSpec, st.integers(1, 65535), st.sampled_from(["tcp", "udp"]))
+    elif spec.type is Signal:
+        one = st.sampled_from(["TERM", "KILL", "HUP", "9", "35"]).map(Signal.parse)
+    elif spec.type is Percent:
+        one = st.decimals(0, 100, places=3).map(lambda number: Percent.parse(f"{number}%"))
+    elif units:
+        one = st.builds("{}{}".format, NUMBERS, st.sampled_from(sorted(units))).map(spec.parse)
+    elif spec.type is bool:
+        one = st.booleans()
+    elif spec.type is int:
+        one = st.integers(0, 99)
+    else:
+        one = st.sampled_from(TEXTS)
+    return st.lists(one, max_size=3).map(tuple) if spec.is_many else one
+
+
+@st.composite
+def _faults(draw: st.DrawFn, kind: type[Fault]) -> Fault:
+    """Any that can be made; fields that need not be given sometimes are not."""
+    given_fields = {
+        name: draw(_values(spec)) for name, spec in fields_of(kind).items() if spec.is_required or draw(st.booleans())
+    }
+    try:
+        return kind(**given_fields)
+    except ValueError:
+        assume(False)
+        raise
+
+
+@st.composite
+def _planned(draw: st.DrawFn, kind: type[Fault]) -> Planned:
+    start_ms = draw(st.integers(0, 59_999))
+    return Planned(
+        start_s=start_ms / 1000,
+        end_s=draw(st.integers(start_ms + 1, 60_000)) / 1000 if kind.is_lasting else None,
+        fault=draw(_faults(kind)),
+        seed=draw(st.sampled_from(["3/0/1", "7", "1e3", "a: b", "$x"])),
+        stagger_s=draw(st.sampled_from([0.0, 0.25, 1.5])) if kind.is_divisible else 0.0,
+    )
+
+
+@pytest.mark.parametrize("name", shipped_faults())
+@settings(max_examples=25, deadline=None)
+@given(st.data())
+def test_any_fault_with_any_fields_is_the_same(name: str, data: st.DataObject) -> None:
+    planned = data.draw(_planned(shipped_faults()[name]))
+    said = text("any", [planned], Duration(60))
+    document = parse(said, "any.yml", {})
+    assert document.problems == (), said
+    findings = Findings(document)
+    scenario = chaos.read_scenario(findings, (), "any", document.value, GROUND)
+    assert findings.problems == [], said
+    assert scenario is not None
+    assert schedule(scenario, 99) == (planned,), said
+
+
+@settings(deadline=None)
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.sampled_from(TEXTS) | st.text('aé$\n"{}:# -,', max_size=9),
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text("ab$1", min_size=1), inner, max_size=3),
+        max_leaves=8,
+    )
+)
+def test_whatever_a_workload_says_is_the_same(value: object) -> None:
+    said = parse(text("any", (), Duration(60), {"kind": "set", "body": value}), "any.yml", {})
+    assert said.problems == ()
+    assert said.value["workload"] == {"kind": "set", "body": value}
+
+
+def test_what_begins_as_the_scenario_ends_is_left_out() -> None:
+    """Rounded to a millisecond it would begin when the scenario is over, and be refused when it is read again."""
+    said = "{time: 1s, faults: [{at: 999.7ms, restart: {target: cache-1}}, {at: 999.2ms, restart: {target: cache-1}}]}"
+    document = parse(said, "any.yml", {})
+    scenario = chaos.read_scenario(Findings(document), (), "any", document.value, GROUND)
+    assert scenario is not None
+    assert [one.start_s for one in schedule(scenario, 1)] == [0.999]
