@@ -7,6 +7,7 @@ import json
 import os
 import re
 import secrets
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -409,7 +410,7 @@ def _options(way: str, kind: str, path: Path) -> ServiceWorkload:
     ways: dict[str, Any] = {
         "http": {"calls": HTTP[kind]},
         "python": "client.py",
-        "program": ["python3", "program.py"],
+        "program": [sys.executable, "program.py"],
     }
     return ServiceWorkload.model_validate({way: ways[way]})
 
