@@ -24,12 +24,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Allocation:
-    """What was chosen once for a cluster. `host_ports` and `addresses` by node; `secrets` by component."""
+    """What was chosen once for a cluster. `host_ports` and `addresses` by node; `secrets` by component.
+
+    `founders`: component -> the members that were there before others came; none: all begin together.
+    """
 
     subnet: str
     addresses: Mapping[str, str] = field(default_factory=dict)
     host_ports: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     secrets: Mapping[str, Mapping[str, str]] = field(default_factory=dict, repr=False)
+    founders: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -128,6 +132,7 @@ def allocate(
         addresses={name: addresses[name] for name in wanted},
         host_ports={name: host_ports.get(name, {}) for name in wanted},
         secrets={spec.name: secrets.get(spec.name, {}) for spec in topology.components.values()},
+        founders=known.founders,
     )
 
 
@@ -149,6 +154,7 @@ def plan(topology: Topology, registry: Registry, allocation: Allocation) -> Plan
             members=tuple(_members(spec, components[name], allocation)),
             secrets=allocation.secrets.get(name, {}),
             needs={need: groups[need] for need in order[name]},
+            founders=allocation.founders.get(name, ()),
         )
     references = {name: exports(group, components[name]) for name, group in groups.items()}
     nodes = [

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from clusterkit.check_topology.components import Found, Reading, as_mapping, read_component
@@ -44,22 +45,29 @@ def read_topology(
     environ: Mapping[str, str],
     registry: Registry | None = None,
     disks: bool = False,
+    overrides: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
 ) -> tuple[Topology, Registry]:
     """Finds, reads and checks a topology; gives it with the registry of its kinds, plugins among them.
 
     `folder` is where clusterkit was called: the default file is looked for there, and messages name files from there.
     `environ` gives the variables, over those of a `.env` beside the file. `registry`: kinds to begin with. `disks`:
-    data lies on disks of their own (`data: loop`) where a component says nothing of it.
+    data lies on disks of their own (`data: loop`) where a component says nothing of it. `overrides`: component -> keys
+    that count in place of the file's, given by hand.
     Raises: UsageError when there is no file, or several; TopologyError with all problems, in the order of the file.
     """
     path = find_file(file, folder)
     path = path if path.is_absolute() else folder / path
     name = str(path.relative_to(folder)) if path.is_relative_to(folder) else str(file or path)
-    return check(load(path, environ, name=name), path, registry, disks=disks)
+    return check(load(path, environ, name=name), path, registry, disks=disks, overrides=overrides)
 
 
 def check(
-    document: Document, path: Path, registry: Registry | None = None, *, disks: bool = False
+    document: Document,
+    path: Path,
+    registry: Registry | None = None,
+    *,
+    disks: bool = False,
+    overrides: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
 ) -> tuple[Topology, Registry]:
     """What `read_topology` does once the file is read. Raises: TopologyError."""
     findings = Findings(document)
@@ -74,7 +82,7 @@ def check(
     zones = _zones(findings, top)
     _check_provider(findings, top)
     reading = Reading(findings, registry, folder, zones, document.variables, disks)
-    found = _components(reading, top)
+    found = _components(reading, top, overrides)
     check_dependencies(findings, found)
     check_ports(findings, found)
     check_fit(findings, found)
@@ -203,7 +211,9 @@ def _check_provider(findings: Findings, top: Mapping[str, Any]) -> None:
         )
 
 
-def _components(reading: Reading, top: Mapping[str, Any]) -> dict[str, Found]:
+def _components(
+    reading: Reading, top: Mapping[str, Any], overrides: Mapping[str, Mapping[str, Any]]
+) -> dict[str, Found]:
     findings = reading.findings
     example = "components: {registry: {kind: etcd}}"
     if top.get("components") is None:
@@ -226,7 +236,7 @@ def _components(reading: Reading, top: Mapping[str, Any]) -> dict[str, Found]:
         written = {} if body is None else findings.mapping(key, body, f"{name}: {{kind: {kind}}}")
         if written is None:
             continue
-        own = as_mapping(findings, key, written)
+        own = {**as_mapping(findings, key, written), **overrides.get(name, {})}
         found[name] = read_component(reading, name, _laid_over(findings, ("defaults",), defaults, key, own))
     return found
 

@@ -16,6 +16,9 @@ from clusterkit.errors import EXIT_BUG, EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, C
 COMMANDS = {
     "up": "Bring the cluster up, or make it what the topology says.",
     "down": "Archive the logs, then remove the cluster and its data.",
+    "diff": "Show what differs between the cluster and its topology.",
+    "scale": "Give components of a running cluster more nodes, or fewer.",
+    "swap": "Give nodes that run another image or binary, one after another.",
     "status": "Show every node: state, role and health, read live.",
     "health": "Ask the systems themselves, and run checks on every node.",
     "logs": "Show the lines of all nodes, merged by time.",

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -122,10 +123,16 @@ def journal(ctx: click.Context | None = None) -> Journal:
 
 
 def open_cluster(
-    file: Path | None, cluster: str | None = None, *, must_read: bool = False, disks: bool = False
+    file: Path | None,
+    cluster: str | None = None,
+    *,
+    must_read: bool = False,
+    disks: bool = False,
+    overrides: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
 ) -> Cluster:
     """The cluster meant by -f, --name or the default file. With `must_read` its topology has to be there and valid.
-    With `disks` its data lies on disks of their own where it does not say otherwise.
+    With `disks` its data lies on disks of their own where it does not say otherwise; `overrides`: component -> keys
+    that count in place of the file's.
 
     Commands that only look or take down work from labels alone, so that a broken or lost file never locks anybody out.
     """
@@ -140,7 +147,7 @@ def open_cluster(
     if cluster is None:
         source = find_file(file, Path.cwd())
         try:
-            read = read_topology(source, folder=Path.cwd(), environ=os.environ, disks=disks)
+            read = read_topology(source, folder=Path.cwd(), environ=os.environ, disks=disks, overrides=overrides)
         except TopologyError as error:
             cluster = None if must_read else _made_from(source)
             if cluster is None:

@@ -86,6 +86,22 @@ class Group:
     members: tuple[Member, ...]
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
     needs: Mapping[str, Group] = field(default_factory=dict, repr=False)
+    founders: tuple[str, ...] = ()
+    """Names of the members that were there before the others came; none: all begin together."""
+
+    def joins(self, member: Member) -> bool:
+        """Whether it comes to a group that runs already."""
+        return bool(self.founders) and member.name not in self.founders
+
+    def met_by(self, member: Member) -> tuple[Member, ...]:
+        """The members that are there when it starts for the first time, itself among them."""
+        if not self.founders:
+            return self.members
+        return tuple(
+            other
+            for other in self.members
+            if other.name in self.founders or (self.joins(member) and other.index <= member.index)
+        )
 
     @property
     def first(self) -> Member:
@@ -243,6 +259,33 @@ class Bootstrap:
     run: Callable[[Running], None]
 
 
+def _nothing(_running: Running, _member: Member) -> None:
+    """A system that need not be told."""
+
+
+def _settled(_running: Running) -> None:
+    """A system that finds out by itself."""
+
+
+@dataclass(frozen=True)
+class Membership:
+    """How members come and go while a system runs, by its own procedure.
+
+    Every step may be done again to no harm, and is while it raises OSError or ClientError. Members come and go one at
+    a time.
+
+    admit    tells those that run of a member that has no data, before its first start
+    settle   all members run: those that are new count, those that are gone are forgotten
+    release  a member is to go, of this component or of one that it needs: what only it has goes to another one
+    counts   the names of the members that the system counts. Only where it keeps a list of them
+    """
+
+    admit: Callable[[Running, Member], None] = _nothing
+    settle: Callable[[Running], None] = _settled
+    release: Callable[[Running, Member], None] = _nothing
+    counts: Callable[[Running], frozenset[str]] | None = None
+
+
 def next_member(running: Running, turn: int) -> tuple[Running, Member]:
     """Where every member serves every client: the next one in turn."""
     return running, running.members[turn % len(running.members)]
@@ -280,6 +323,7 @@ class Component:
     depends_on   components that the options name (a sentinel's `watches`)
     check        what does not fit between this component and the whole topology (component name -> spec); its options
                  alone are checked by their type. Names in depends_on are known to be there
+    membership   how members come and go while it runs; None where each is for itself
     hosts        put the addresses of the component's own members into /etc/hosts
     ready        all must be empty of Unready; from the quickest to the slowest
     roles        node name -> roles, the main one first; nodes that do not answer are absent
@@ -325,6 +369,7 @@ class Component:
     discover: Discover = next_member
     claims: Claims = Claims()
     needs_quorum: bool = False
+    membership: Membership | None = None
     replicas: Literal["any", "odd"] = "any"
     log: LogFormat = LogFormat()
     never: tuple[Never, ...] | Callable[[Any], tuple[Never, ...]] = ()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
+from dataclasses import replace
 from typing import Any, Literal, Self, TypeVar
 
 from pydantic import Field, model_validator
@@ -17,6 +19,7 @@ from clusterkit.components.base import (
     Group,
     LogFormat,
     Member,
+    Membership,
     Never,
     Options,
     Port,
@@ -29,6 +32,7 @@ from clusterkit.components.base import (
 from clusterkit.components.conditions import UNREACHABLE, all_of, ask_each, get_each, written_and_read
 from clusterkit.components.etcd_client import USER, EtcdClient
 from clusterkit.errors import NodeUnreachable
+from clusterkit.node import Node
 from clusterkit.units import Duration, Size
 
 T = TypeVar("T")
@@ -216,7 +220,78 @@ def _switch_auth(running: Running) -> None:
     _through_any(running, switch)
 
 
-def _through_any(running: Running, do: Callable[[EtcdClient], T]) -> T:
+def _members(client: EtcdClient) -> dict[str, Mapping[str, Any]]:
+    """What the system counts: address of a member for its peers -> what is known of it."""
+    listed = client.call("/v3/cluster/member/list", {}).get("members") or []
+    return {member["peerURLs"][0]: member for member in listed}
+
+
+def _peer_url(member: Member) -> str:
+    return f"http://{member.at('peer')}"
+
+
+def counted(running: Running) -> frozenset[str]:
+    """The members that etcd counts. Raises: what asking does while no majority agrees."""
+    listed = _through_any(running, _members, log_in=True)
+    return frozenset(member.name for member in running.members if _peer_url(member) in listed)
+
+
+def admit(running: Running, new: Member) -> None:
+    """Adds it as a learner, which has no vote until it has caught up: a vote is never made harder by a newcomer.
+
+    One that is listed and has started before has lost its data: etcd would refuse it under its old identity.
+    Source: etcd's operations guide, "Runtime reconfiguration" and "Learner".
+    """
+
+    def add(client: EtcdClient) -> None:
+        listed = _members(client).get(_peer_url(new))
+        if listed is not None and not listed.get("name"):
+            return
+        if listed is not None:
+            client.call("/v3/cluster/member/remove", {"ID": listed["ID"]})
+        client.call("/v3/cluster/member/add", {"peerURLs": [_peer_url(new)], "isLearner": True})
+
+    _through_any(replace(running, nodes=_without(running, new)), add, log_in=True)
+
+
+def settle(running: Running) -> None:
+    """Promotes learners that have caught up; removes members that are not in the topology."""
+    ours = {_peer_url(member) for member in running.members}
+
+    def change(client: EtcdClient) -> None:
+        for url, listed in _members(client).items():
+            if url not in ours:
+                client.call("/v3/cluster/member/remove", {"ID": listed["ID"]})
+            elif listed.get("isLearner") and not listed.get("name"):
+                raise ClientError(f"the learner at {url} has not started")
+            elif listed.get("isLearner"):
+                client.call("/v3/cluster/member/promote", {"ID": listed["ID"]})
+
+    _through_any(running, change, log_in=True)
+
+
+def release(running: Running, leaving: Member) -> None:
+    """Gives the leadership to another member, where it has it, and takes it out of the vote."""
+
+    def remove(client: EtcdClient) -> None:
+        listed = _members(client)
+        mine = listed.pop(_peer_url(leaving), None)
+        if mine is None:
+            return
+        if _leader(client.status()) == mine["ID"]:
+            voters = [other["ID"] for other in listed.values() if other.get("name") and not other.get("isLearner")]
+            with closing(EtcdClient(running, leaving)) as leader:
+                leader.call("/v3/maintenance/transfer-leadership", {"targetID": voters[0]})
+        client.call("/v3/cluster/member/remove", {"ID": mine["ID"]})
+
+    _through_any(replace(running, nodes=_without(running, leaving)), remove, log_in=True)
+
+
+def _without(running: Running, member: Member) -> Mapping[str, Node]:
+    return {name: node for name, node in running.nodes.items() if name != member.name}
+
+
+def _through_any(running: Running, do: Callable[[EtcdClient], T], *, log_in: bool = False) -> T:
     """Through the first member that knows a leader; one that knows none would keep us waiting.
 
     Raises: the trouble of the last one.
@@ -224,13 +299,11 @@ def _through_any(running: Running, do: Callable[[EtcdClient], T]) -> T:
     trouble: Exception = NodeUnreachable("no node runs")
     for member in running.up:
         try:
-            client = EtcdClient(running, member, password="")
-            try:
-                if not _leader(client.status()):
-                    raise ClientError("it knows no leader")
+            with closing(EtcdClient(running, member, password=None if log_in else "")) as client:
+                status = client.status()
+                if not _leader(status) or status.get("isLearner"):
+                    raise ClientError("it knows no leader, or has no vote")
                 return do(client)
-            finally:
-                client.close()
         except UNREACHABLE as error:
             trouble = error
     raise trouble
@@ -295,6 +368,7 @@ COMPONENT = Component(
     workload=EtcdWorkload,
     claims=Claims(linearizable=True, durable=True, converges=True),
     needs_quorum=True,
+    membership=Membership(admit=admit, settle=settle, release=release, counts=counted),
     replicas="odd",
     never=NEVER,
     log=LogFormat(words={"panic": "critical", "dpanic": "critical", "fatal": "critical"}),

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Literal, Self
 
@@ -18,6 +19,7 @@ from clusterkit.components.base import (
     Group,
     LogFormat,
     Member,
+    Membership,
     Misfit,
     Never,
     Options,
@@ -250,6 +252,46 @@ def _name_of(running: Running, address: str) -> str:
     return next((member.name for member in running.members if member.address == address), address)
 
 
+def settle(running: Running) -> None:
+    """Every replica copies from the primary itself: one that is new knows only the first node. Redis remembers it."""
+    seen, troubles = look(running)
+    for name, trouble in troubles.items():
+        raise ClientError(f"{name}: {trouble}")
+    primaries = [member for member in running.up if seen[member.name].role == "primary"]
+    if len(primaries) != 1:
+        raise ClientError(f"there are {len(primaries)} primaries")
+    _follow(running, primaries[0], [member for member in running.up if _is_astray(seen[member.name], primaries[0])])
+
+
+def _is_astray(node: Seen, primary: Member) -> bool:
+    return node.role == "replica" and node.source != primary.address
+
+
+def _follow(running: Running, primary: Member, replicas: Iterable[Member]) -> None:
+    for member in replicas:
+        with closing(connect(running, member)) as connection:
+            connection.ask("REPLICAOF", primary.address, str(primary.ports["client"]))
+            connection.ask("CONFIG", "REWRITE")
+
+
+def release(running: Running, leaving: Member) -> None:
+    """Where it is the primary, hands over to the replica that has most, which first gets the rest: nothing is lost.
+
+    Source: the documentation of FAILOVER (Redis 6.2), a coordinated failover.
+    """
+    seen, _ = look(running)
+    if leaving.name not in seen or seen[leaving.name].role != "primary":
+        return
+    replicas = [member for member in running.up if member.name in seen and member is not leaving]
+    if not replicas:
+        raise ClientError(f"{leaving.name} is the primary, and there is no replica")
+    heir = max(replicas, key=lambda member: seen[member.name].offset)
+    state = ask(running, leaving, "INFO", "replication")
+    if "master_failover_state:no-failover" in str(state):
+        ask(running, leaving, "FAILOVER", "TO", heir.address, str(heir.ports["client"]), "TIMEOUT", "5000")
+    raise ClientError(f"{leaving.name} hands over to {heir.name}")
+
+
 def _misfits(spec: ComponentSpec, _all: Mapping[str, ComponentSpec]) -> Iterator[Misfit]:
     wanted = spec.options.min_replicas_to_write
     if wanted and wanted >= spec.replicas:
@@ -315,6 +357,7 @@ COMPONENT = Component(
             "with appendfsync other than always, a node that loses its power loses its last writes",
         ),
     ),
+    membership=Membership(settle=settle, release=release),
     never=NEVER,
     log=LogFormat(level=LOG_LEVEL, words=LOG_WORDS),
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Self
 
@@ -16,6 +17,7 @@ from clusterkit.components.base import (
     Group,
     LogFormat,
     Member,
+    Membership,
     Misfit,
     Options,
     Port,
@@ -82,14 +84,15 @@ def watched(group: Group) -> Group:
 def _start(group: Group, _member: Member) -> tuple[str, ...]:
     """Sentinel keeps what it found out in the file that it was started with: the primary, epochs, its peers.
 
-    The quorum stands there in the middle of a line that must stay; all other options are read from a file of their own.
-    It rewrites that file, which holds passwords, with the rights that its umask leaves.
+    The quorum stands there in the middle of a line that must stay; it is read, as all other options, from a file of
+    their own. It rewrites that file, which holds passwords, with the rights that its umask leaves.
     """
     name = group.options.watches
     keep = f"/^sentinel \\(monitor\\|config-epoch\\|leader-epoch\\|known-[a-z]*\\) {name} /p; "
     keep += "/^sentinel \\(myid\\|current-epoch\\) /p"
-    change = f"s/^\\(sentinel monitor {name} [^ ]* [^ ]*\\) .*/\\1 {quorum(group)}/"
-    script = f"umask 077 && sed -i -n '{change}; {keep}' {STATE_FILE} && "
+    change = f"s/^\\(sentinel monitor {name} [^ ]* [^ ]*\\) .*/\\1 '$quorum'/"
+    script = f"umask 077 && quorum=$(sed -n 's/^# quorum \\([0-9]*\\) .*/\\1/p' {OPTIONS}) && "
+    script += f"sed -i -n '{change}; {keep}' {STATE_FILE} && "
     return ("sh", "-c", script + f"exec redis-sentinel {STATE_FILE} --include {OPTIONS}")
 
 
@@ -135,13 +138,14 @@ def _verdict(connection: RespConnection, name: str) -> str:
 
 
 def _flags(reply: Reply) -> Mapping[str, str]:
-    """Source: SENTINEL REPLICAS and SENTINELS answer with lists of field, value, field, value ..."""
-    found = {}
-    for one in reply if isinstance(reply, list) else ():
-        words = [str(word) for word in one] if isinstance(one, list) else []
-        fields = dict(zip(words[::2], words[1::2], strict=True))
-        found[f"{fields['ip']}:{fields['port']}"] = fields["flags"]
-    return found
+    found = [_fields(one) for one in reply] if isinstance(reply, list) else []
+    return {f"{fields['ip']}:{fields['port']}": fields["flags"] for fields in found}
+
+
+def _fields(reply: Reply) -> Mapping[str, str]:
+    """Source: SENTINEL MASTER, and REPLICAS and SENTINELS for each, answer with field, value, field, value ..."""
+    words = [str(word) for word in reply] if isinstance(reply, list) else []
+    return dict(zip(words[::2], words[1::2], strict=True))
 
 
 def _is_lost(flags: str) -> bool:
@@ -194,6 +198,45 @@ def find_primary(running: Running, turn: int) -> tuple[Running, Member]:
         except UNREACHABLE as error:
             said.append(f"{sentinel.name}: {words(error)}")
     raise ClientError(f"no sentinel leads to a primary: {'; '.join(said)}")
+
+
+def settle(running: Running) -> None:
+    """Tells all the quorum; makes each forget sentinels and replicas that are gone.
+
+    A sentinel that forgets finds the others again within seconds. They do so one after another, so that a majority
+    could act at any time. Source: Redis' documentation of Sentinel, "Removing the old master or unreachable replicas".
+    """
+    name, wanted = running.group.options.watches, str(quorum(running.group))
+    seen, troubles = look(running)
+    for name_of, trouble in troubles.items():
+        raise ClientError(f"{name_of}: {trouble}")
+    for member in running.up:
+        with closing(connect(running, member)) as connection:
+            if _fields(connection.ask("SENTINEL", "MASTER", name)).get("quorum") != wanted:
+                connection.ask("SENTINEL", "SET", name, "quorum", wanted)
+    peers = {member.at("client") for member in running.members}
+    replicas = {member.at("client") for member in watched(running.group).members}
+    for member in running.up:
+        node = seen[member.name]
+        if set(node.peers) <= peers and set(node.replicas) <= replicas:
+            continue
+        blind = [other for other, them in seen.items() if other != member.name and len(them.peers) < len(peers) - 1]
+        if blind:
+            raise ClientError(f"{all_of(blind)} must first find the other sentinels again")
+        ask(running, member, "SENTINEL", "RESET", name)
+        raise ClientError(f"{member.name} has just been told to forget who is gone")
+
+
+def release(running: Running, leaving: Member) -> None:
+    """A primary that is to go is replaced by a failover, which the sentinels do themselves."""
+    name = running.group.options.watches
+    if leaving not in watched(running.group).members:
+        return
+    seen, _ = look(running)
+    if not any(node.primary == leaving.address for node in seen.values()):
+        return
+    ask(running, running.up[0], "SENTINEL", "FAILOVER", name)
+    raise ClientError(f"the sentinels choose another primary than {leaving.name}")
 
 
 def read_roles(running: Running) -> Mapping[str, tuple[Role, ...]]:
@@ -286,6 +329,7 @@ COMPONENT = Component(
     discover=find_primary,
     claims=redis.COMPONENT.claims,
     needs_quorum=True,
+    membership=Membership(settle=settle, release=release),
     never=redis.NEVER,
     log=LogFormat(level=redis.LOG_LEVEL, words=redis.LOG_WORDS),
 )

@@ -66,6 +66,25 @@ def bootstrap(step: Bootstrap, look: Callable[[], Running], deadline: Deadline, 
     raise _not_ready(running.group.name, "could not be set up in time", seen)
 
 
+def repeat(
+    step: Callable[[Running], object], look: Callable[[], Running], deadline: Deadline, what: str, clock: Clock = SYSTEM
+) -> None:
+    """Does a step again and again until the system lets it be done. `what`: "could not ..., in time" of the error.
+
+    Raises: NotReady with the last reason; whatever `look` raises.
+    """
+    for running in _looks(look, deadline, clock):
+        try:
+            step(running)
+        except UNREACHABLE as error:
+            trouble = words(error)
+        else:
+            return
+    raise _not_ready(
+        running.group.name, what, {member.name: trouble for member in running.up[:1]} or {"no node": trouble}
+    )
+
+
 def _looks(look: Callable[[], Running], deadline: Deadline, clock: Clock) -> Iterator[Running]:
     """One look after another, with pauses that grow; at least one, and a last one at the deadline."""
     pause = FIRST_PAUSE

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from clusterkit.components.base import Running
+from dataclasses import replace
+
+from clusterkit.components.base import Member, Running
 from clusterkit.node import State
 from clusterkit.plan import Plan
 from clusterkit.providers.base import ClusterRecord, Provider
@@ -12,10 +14,21 @@ TIMEOUT = 1.0
 
 
 def running(
-    plan: Plan, provider: Provider, record: ClusterRecord | None, component: str, timeout: float = TIMEOUT
+    plan: Plan,
+    provider: Provider,
+    record: ClusterRecord | None,
+    component: str,
+    timeout: float = TIMEOUT,
+    *,
+    members: tuple[Member, ...] | None = None,
 ) -> Running:
-    """`nodes` holds only those whose main process runs; the components it needs are seen in the same way."""
+    """`nodes` holds only those whose main process runs; the components it needs are seen in the same way.
+
+    `members` are those of the moment, while some come and others go; those of the plan if not given.
+    """
     group = plan.groups[component]
+    if members is not None:
+        group = replace(group, members=members)
     found = {node.name: node for node in record.nodes} if record else {}
     return Running(
         group=group,

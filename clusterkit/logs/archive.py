@@ -61,7 +61,7 @@ class Archived:
             self.index,
             "",
             {},
-            "",
+            {},
             self.runtime_id,
             State.EXITED,
             born=self.born,

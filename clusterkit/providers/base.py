@@ -17,7 +17,7 @@ if TYPE_CHECKING:  # a plan brings pydantic along, which those who only look or 
 
 @dataclass(frozen=True)
 class NodeRecord:
-    """What the runtime says of one node now. `fingerprint` is the hash of all that the node was made from.
+    """What the runtime says of one node now. `parts` is all that the node was made from (render.tree.parts).
 
     `runtime_id` names this very container or machine: a recreated node has another. `born` is that of ClusterRecord, ""
     where it is not known: a log is archived under it.
@@ -31,7 +31,7 @@ class NodeRecord:
     index: int
     address: str
     host_ports: Mapping[str, int]
-    fingerprint: str
+    parts: Mapping[str, str]
     runtime_id: str
     state: State
     exit_code: int | None = None
@@ -45,7 +45,8 @@ class ClusterRecord:
     `source` is the topology file it was made from; `born` names this life of the cluster (another at each first `up`).
     `subnet` and `born` are "" where the network is gone. What data was kept on refers to old addresses: `kept_subnet`
     and `kept_addresses` (by node) are those that the volumes were made for. `devices`: node -> the device that its data
-    volume mounts, "" for a plain volume; nodes without one are left out.
+    volume mounts, "" for a plain volume; nodes without one are left out. `scale`: component -> how many nodes it was
+    given by hand, where that is not what the topology says.
     """
 
     name: str
@@ -57,6 +58,7 @@ class ClusterRecord:
     kept_subnet: str = ""
     kept_addresses: Mapping[str, str] = field(default_factory=dict)
     devices: Mapping[str, str] = field(default_factory=dict)
+    scale: Mapping[str, int] = field(default_factory=dict)
 
     def node(self, name: str) -> NodeRecord | None:
         return next((record for record in self.nodes if record.name == name), None)
@@ -95,7 +97,7 @@ class Rendered:
     files: tuple[File, ...]
     seeds: tuple[File, ...]
     image: str
-    fingerprint: str
+    parts: Mapping[str, str]
     users: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
 

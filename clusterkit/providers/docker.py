@@ -43,6 +43,13 @@ _VOLUME_LABELS = (
     "clusterkit.subnet",
     "clusterkit.address",
 )
+_SCALE = "clusterkit.scale"
+_PARTS_FILE = "/etc/clusterkit/parts.json"
+"""What a node is made of since it was changed in place. Its label says what it was made of: labels cannot change."""
+
+_PERIOD_US = 100_000
+"""Of the kernel's CPU quotas."""
+
 _HOST_PORTS = range(20000, 30000)
 """Below the range that Linux hands out for outgoing connections (32768 and up), so that they never collide."""
 
@@ -200,7 +207,7 @@ class DockerProvider:
             "clusterkit.subnet": subnet,
             "clusterkit.address": plan.member.address,
             "clusterkit.host_ports": json.dumps(dict(plan.member.host_ports), sort_keys=True),
-            "clusterkit.fingerprint": node.fingerprint,
+            "clusterkit.parts": json.dumps(dict(node.parts), sort_keys=True),
         }
         with engine_words(f"make {plan.name}"):
             is_new = self._make_volume(node, cluster, labels, device) if plan.data else True
@@ -213,11 +220,48 @@ class DockerProvider:
                 here.put((*node.files, *seeds), node.users)
         return here.record
 
+    def parts_of(self, record: NodeRecord) -> Mapping[str, str]:
+        """What the node is made of now. Its label may be older than its last change."""
+        try:
+            parts: Mapping[str, str] = json.loads(self.node(record).read(_PARTS_FILE))
+        except FileNotFoundError:
+            return record.parts
+        return parts
+
+    def change(self, record: NodeRecord, node: Rendered) -> None:
+        """Gives a node its files and limits as they are now wanted, without a restart."""
+        plan = node.plan
+        parts = File(_PARTS_FILE, json.dumps(dict(node.parts), sort_keys=True).encode())
+        with engine_words(f"change {record.name}"):
+            if any(record.parts.get(part) != node.parts.get(part) for part in ("cpus", "memory")):
+                self.client.update_container(
+                    record.runtime_id,
+                    cpu_period=_PERIOD_US,
+                    cpu_quota=-1 if plan.cpus is None else round(plan.cpus * _PERIOD_US),
+                    mem_limit=plan.memory_bytes,
+                    memswap_limit=plan.memory_bytes,
+                )
+            self.node(record).put((*node.files, parts), node.users)
+
+    def keep_scale(self, cluster: str, source: str, counts: Mapping[str, int]) -> None:
+        """Remembers how many nodes components were given by hand, in the labels of an empty volume."""
+        name = f"clusterkit-{cluster}-scale"
+        with engine_words(f'remember the size of "{cluster}"'):
+            with _gone_is_fine():
+                self.client.remove_volume(name)
+            if counts:
+                labels = {CLUSTER: cluster, "clusterkit.source": source, _SCALE: json.dumps(dict(counts))}
+                self.client.create_volume(name, labels=labels)
+
+    def remove_data(self, cluster: str, node: str) -> int:
+        """Removes the volumes of a node that is no more; gives back how many."""
+        return self._remove_volumes(f"clusterkit.node={node}", cluster)
+
     def remove(self, record: NodeRecord, *, data: bool) -> int:
         """Removes a node, and its volumes if `data`; gives back how many volumes."""
         with engine_words(f"remove {record.name}"), _gone_is_fine():
             self.client.remove_container(record.runtime_id, v=True, force=True)
-        return self._remove_volumes(f"clusterkit.node={record.name}", record.cluster) if data else 0
+        return self.remove_data(record.cluster, record.name) if data else 0
 
     def remove_rest(self, cluster: str, *, data: bool) -> Removed:
         """Removes the network, and the volumes if `data`, when the nodes are gone; works on a half-removed cluster."""
@@ -275,7 +319,7 @@ class DockerProvider:
             "LogConfig": {"Type": "json-file", "Config": {}},
         }
         if plan.cpus is not None:
-            host |= {"CpuPeriod": 100_000, "CpuQuota": round(plan.cpus * 100_000)}
+            host |= {"CpuPeriod": _PERIOD_US, "CpuQuota": round(plan.cpus * _PERIOD_US)}
         if plan.memory_bytes is not None:
             host |= {"Memory": plan.memory_bytes, "MemorySwap": plan.memory_bytes}
         config: dict[str, Any] = {
@@ -476,7 +520,7 @@ def _cluster(
                 key=lambda record: (record.component, record.index),
             )
         ),
-        volumes=len(left),
+        volumes=sum("clusterkit.node" in item["Labels"] for item in left),
         kept_subnet=next((item["Labels"].get("clusterkit.subnet", "") for item in left), ""),
         kept_addresses={
             item["Labels"]["clusterkit.node"]: item["Labels"]["clusterkit.address"]
@@ -486,6 +530,7 @@ def _cluster(
         devices={
             item["Labels"]["clusterkit.node"]: _device(item) for item in left if "clusterkit.node" in item["Labels"]
         },
+        scale=next((json.loads(labels[_SCALE]) for labels in labelled if _SCALE in labels), {}),
     )
 
 
@@ -521,7 +566,7 @@ def _node_of(
         index=int(labels.get("clusterkit.index", "0")),
         address=labels.get("clusterkit.address", ""),
         host_ports=json.loads(labels.get("clusterkit.host_ports", "{}")),
-        fingerprint=labels.get("clusterkit.fingerprint", ""),
+        parts=json.loads(labels.get("clusterkit.parts", "{}")),
         runtime_id=container,
         state=state,
         exit_code=exit_code,

@@ -50,10 +50,14 @@ _LAST_LINES = 15
 
 @dataclass(frozen=True)
 class BuiltImage:
-    """An image that is there. `tag` is what a container is made from; `users`: name -> (uid, gid)."""
+    """An image that is there. `tag` is what a container is made from; `users`: name -> (uid, gid).
+
+    `identity`: the engine's, of an image whose tag does not say all: the same tag may name another one later.
+    """
 
     tag: str
     users: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    identity: str = ""
 
 
 class Images:
@@ -79,11 +83,24 @@ class Images:
         present = self._present(tags)
         return tuple(image for image in tags if image not in present)
 
-    def ensure(self, images: Collection[Image]) -> Mapping[Image, BuiltImage]:
-        """Makes what is missing, side by side. Raises: InstallFailed, EngineUnreachable."""
+    def known(self, images: Collection[Image]) -> Mapping[Image, BuiltImage]:
+        """What `ensure` gives, without making any: of those that are missing only the tag is known."""
+        tags = self.tags(images)
+        with _engine_words("look at the images"):
+            present = self._present(tags)
+        return {image: present.get(image) or BuiltImage(tag) for image, tag in tags.items()}
+
+    def ensure(self, images: Collection[Image], *, rebuild: bool = False) -> Mapping[Image, BuiltImage]:
+        """Makes what is missing, side by side; `rebuild`: and the users' own builds anew, whatever they were made from.
+
+        Raises: InstallFailed, EngineUnreachable.
+        """
         tags = self.tags(images)
         with _engine_words("make the images"):
             present = self._present(tags)
+            if rebuild:
+                self._rebuild({image: tag for image, tag in tags.items() if isinstance(image, BuildImage)})
+                present = self._present(tags)
             lacking = {image: tag for image, tag in tags.items() if image not in present}
             if lacking:
                 with self._journal.step(f"make {len(lacking)} images"):
@@ -105,11 +122,12 @@ class Images:
             if isinstance(image, Pull):
                 identity = self._local(tag)
                 if identity:
-                    found[image] = BuiltImage(tag, self._users_of(identity))
+                    found[image] = BuiltImage(tag, self._users_of(identity), identity)
             elif tag in ours and isinstance(image, Install):
                 found[image] = BuiltImage(tag, _users(ours[tag]["Labels"][USERS]))
             elif tag in ours:
-                found[image] = BuiltImage(tag, self._users_of(ours[tag]["Id"]))
+                identity = ours[tag]["Id"]
+                found[image] = BuiltImage(tag, self._users_of(identity), identity)
         return found
 
     def _local(self, reference: str) -> str:
@@ -211,6 +229,11 @@ class Images:
         folder.mkdir()
         return make_base(self._client, self._journal, self._machine, base_tag(), folder, stop)
 
+    def _rebuild(self, wanted: Mapping[BuildImage, str]) -> None:
+        for image, tag in wanted.items():
+            with self._locked([tag]), self._journal.step(f"build the image of {image.component} anew"):
+                docker_build(self._journal, image, tag, use_cache=False)
+
     def _build(self, image: BuildImage, tag: str) -> None:
         with self._locked([tag]), self._journal.step(f"build the image of {image.component}"):
             if not self._present({image: tag}):
@@ -234,10 +257,19 @@ class Images:
             yield
 
 
-def docker_build(journal: Journal, image: BuildImage, tag: str) -> None:
+def docker_build(journal: Journal, image: BuildImage, tag: str, *, use_cache: bool = True) -> None:
     """`docker build`, by BuildKit where it is there, else by the classic builder. Raises: InstallFailed."""
     build = image.build
-    command = ["docker", "build", "--force-rm", "--tag", tag, "--file", str(build.context / build.dockerfile)]
+    command = [
+        "docker",
+        "build",
+        *([] if use_cache else ["--no-cache"]),
+        "--force-rm",
+        "--tag",
+        tag,
+        "--file",
+        str(build.context / build.dockerfile),
+    ]
     command += ["--label", f"{KIND}=build", "--label", f"{HASH}={tag.rpartition(':')[2]}"]
     for name, value in build.args.items():
         command += ["--build-arg", f"{name}={value}"]

@@ -1,1 +1,1 @@
-"""L4, pure. Plan -> the text of every file, and the fingerprint that decides whether a node must be made anew."""
+"""L4, pure. Plan -> the text of every file, and the parts that decide what a change does to a node."""

@@ -1,4 +1,4 @@
-"""L4, pure but for reading templates. The files of each node as bytes, and the fingerprint of all it is made from."""
+"""L4, pure but for reading templates. The files of each node as bytes, and the parts of all that it is made from."""
 
 from __future__ import annotations
 
@@ -20,8 +20,14 @@ SECRETS = "/etc/clusterkit/secrets.json"
 """Each node holds its own component's secrets, for root only: a cluster stays usable when the folder beside the
 topology is gone."""
 
-_FINGERPRINT_OF = 1
-"""Raised when the meaning of a fingerprint changes, so that old nodes are made anew."""
+NO_RESTART = b"# no restart needed"
+"""Ends the lines of a template that are also told to the system as it runs: a difference in them is only put in."""
+
+FIRST_START = b"# read at the first start only"
+"""Ends the lines of a template that a node which ran before has no use for: a difference in them is none."""
+
+_PARTS_OF = "2"
+"""Raised when the meaning of a part changes, so that old nodes are made anew."""
 
 
 def files(plan: Plan, node: NodePlan) -> tuple[File, ...]:
@@ -38,25 +44,42 @@ def seeds(plan: Plan, node: NodePlan) -> tuple[File, ...]:
     return tuple(_file(plan, node, path, template) for path, template in sorted(node.seeds.items()))
 
 
-def fingerprint(node: NodePlan, made: tuple[File, ...], image: str) -> str:
-    """A hash of all that a node is made from, seeds left out: they are the system's own once they are there."""
-    parts = {
-        "of": _FINGERPRINT_OF,
+def parts(node: NodePlan, made: tuple[File, ...], image: str, identity: str = "") -> Mapping[str, str]:
+    """All that a node is made from, part by part: values as they are where a person may want to read them, else a hash.
+
+    Seeds are left out: they are the system's own once they are there. "notes" are the lines that need no restart.
+    `identity` is the image's own, where its name may come to mean another one.
+    """
+    found = {
+        "of": _PARTS_OF,
         "image": image,
-        "command": node.command,
-        "environment": dict(node.environment),
+        "image's content": identity.removeprefix("sha256:")[:12],
+        "command": _hash(node.command),
         "user": node.user,
-        "files": [[file.path, hashlib.sha256(file.content).hexdigest(), file.mode, file.owner] for file in made],
-        "data": [node.data, node.data_kind],
-        "mounts": [[str(mount.source), mount.target, mount.read_only] for mount in node.mounts],
-        "hosts": dict(node.hosts),
-        "limits": [node.cpus, node.memory_bytes],
-        "stop_signal": node.stop_signal,
+        "data": f"{node.data_kind} {node.data}" if node.data else "",
+        "mounts": _hash([[str(mount.source), mount.target, mount.read_only] for mount in node.mounts]),
+        "hosts": _hash(dict(node.hosts)),
+        "cpus": "" if node.cpus is None else f"{node.cpus:g}",
+        "memory": "" if node.memory_bytes is None else str(node.memory_bytes),
+        "stop signal": node.stop_signal,
+        "working folder": node.working_dir,
         "address": node.member.address,
-        "host_ports": dict(node.member.host_ports),
+        "host ports": ", ".join(f"{name} {port}" for name, port in sorted(node.member.host_ports.items())),
         "zone": node.member.zone,
+        "notes": _hash([[file.path, _lines(file, are_notes=True)] for file in made]),
     }
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+    found |= {f"environment {name}": _hash(value) for name, value in node.environment.items()}
+    found |= {f"file {file.path}": _hash([_lines(file, are_notes=False), file.mode, file.owner]) for file in made}
+    return {name: value for name, value in found.items() if value}
+
+
+def _lines(file: File, *, are_notes: bool) -> str:
+    lines = [line for line in file.content.splitlines() if not line.endswith(FIRST_START)]
+    return b"\n".join(line for line in lines if line.endswith(NO_RESTART) is are_notes).decode(errors="replace")
+
+
+def _hash(value: object) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:8]
 
 
 @cache

@@ -94,7 +94,7 @@ class Nodes:
             "clusterkit.index": index,
             "clusterkit.address": "",
             "clusterkit.host_ports": "{}",
-            "clusterkit.fingerprint": "",
+            "clusterkit.parts": "{}",
         }
         client = self.provider.client
         config: dict[str, Any] = client.create_host_config(log_config=LogConfig(type="json-file", config={}))

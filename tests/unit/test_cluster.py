@@ -17,7 +17,11 @@ from clusterkit.plan import NodePlan
 from clusterkit.providers.base import ClusterRecord, NodeRecord, Rendered
 
 
-def _rendered(name: str, fingerprint: str = "f1") -> Rendered:
+def _parts(command: str) -> dict[str, str]:
+    return {"of": "2", "command": command}
+
+
+def _rendered(name: str, command: str = "c1") -> Rendered:
     plan = NodePlan(
         member=Member(name, 1, "a", "10.9.8.11", {}),
         component="db",
@@ -37,13 +41,11 @@ def _rendered(name: str, fingerprint: str = "f1") -> Rendered:
         stop_signal="TERM",
         working_dir="",
     )
-    return Rendered(plan, (), (), "image", fingerprint)
+    return Rendered(plan, (), (), "image", _parts(command))
 
 
-def _record(
-    name: str, state: State = State.RUNNING, fingerprint: str = "f1", exit_code: int | None = None
-) -> NodeRecord:
-    return NodeRecord(name, "shop", "db", "store", "a", 1, "10.9.8.11", {}, fingerprint, "id", state, exit_code)
+def _record(name: str, state: State = State.RUNNING, command: str = "c1", exit_code: int | None = None) -> NodeRecord:
+    return NodeRecord(name, "shop", "db", "store", "a", 1, "10.9.8.11", {}, _parts(command), "id", state, exit_code)
 
 
 def _cluster(*nodes: NodeRecord) -> ClusterRecord:
@@ -70,7 +72,7 @@ def test_a_cluster_as_asked_for_is_left_alone() -> None:
 
 def test_each_node_gets_what_it_needs_and_why() -> None:
     found = _cluster(
-        _record("db-1", fingerprint="old"),
+        _record("db-1", command="old"),
         _record("db-2", State.EXITED, exit_code=137),
         _record("db-3", State.PAUSED),
         _record("db-4", State.CREATED),
@@ -78,7 +80,7 @@ def test_each_node_gets_what_it_needs_and_why() -> None:
     )
     wanted = {name: _rendered(name) for name in ("db-1", "db-2", "db-3", "db-4")}
     assert differences(found, wanted) == (
-        Change("db-1", "recreate", "the topology changed"),
+        Change("db-1", "recreate", "command"),
         Change("db-2", "start", "it had ended with code 137"),
         Change("db-3", "unpause", "it was paused"),
         Change("db-4", "create", "it was half made"),

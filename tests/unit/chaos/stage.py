@@ -80,7 +80,7 @@ def node(name: str, zone: str = "a", address: str = "") -> NodeRecord:
         index=int(index),
         address=address or f"10.64.0.{sum(map(ord, name)) % 200 + 10}",
         host_ports={},
-        fingerprint="",
+        parts={},
         runtime_id=f"id-{name}",
         state=State.RUNNING,
     )

@@ -61,7 +61,7 @@ def record(made: Plan, **states: State) -> ClusterRecord:
             index=node.member.index,
             address=node.member.address,
             host_ports={},
-            fingerprint="f",
+            parts={},
             runtime_id=f"id-of-{node.name}",
             state=State.RUNNING,
         )

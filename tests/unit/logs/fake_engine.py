@@ -24,7 +24,7 @@ def entry(time_ns: int, text: str = "", node: str = "a-1", stream: Literal["stdo
 def node_record(name: str, runtime_id: str = "", zone: str = "a", state: State = State.RUNNING) -> NodeRecord:
     component, _, index = name.rpartition("-")
     number = runtime_id or f"{name}-first-container"
-    return NodeRecord(name, "shop", component, "service", zone, int(index), "", {}, "", number, state, born=BORN)
+    return NodeRecord(name, "shop", component, "service", zone, int(index), "", {}, {}, number, state, born=BORN)
 
 
 class Stream(Iterator[LogLine]):

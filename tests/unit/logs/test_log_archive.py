@@ -120,7 +120,7 @@ def test_a_node_that_is_gone_has_no_log(tmp_path: Path) -> None:
 def test_lives_are_told_apart_and_other_clusters_left_out(tmp_path: Path) -> None:
     engine = FakeEngine()
     made = [
-        NodeRecord("a-1", cluster, "a", "service", "a", 1, "", {}, "", runtime_id, engine_state, born=born)
+        NodeRecord("a-1", cluster, "a", "service", "a", 1, "", {}, {}, runtime_id, engine_state, born=born)
         for cluster, runtime_id, born, engine_state in (
             ("shop", "first-life-1", "900", node_record("a-1").state),
             ("shop", "second-life-", "1000", node_record("a-1").state),
