@@ -1,4 +1,4 @@
-"""L0. Finds playbooks/ and templates/, in a checkout or in an installed wheel; names the folders of a user."""
+"""L0. Finds playbooks/, templates/ and the Vagrantfile, in a checkout or in a wheel; names the folders of a user."""
 
 from __future__ import annotations
 
@@ -10,17 +10,22 @@ _PACKAGE = Path(__file__).resolve().parent
 
 def _shipped(name: str) -> Path:
     installed = _PACKAGE / f"_{name}"
-    return installed if installed.is_dir() else _PACKAGE.parent / name
+    return installed if installed.exists() else _PACKAGE.parent / name
 
 
 def playbooks() -> Path:
-    """The folder with site.yml and roles/."""
+    """The folder with site.yml, tasks/ and roles/."""
     return _shipped("playbooks")
 
 
 def templates() -> Path:
     """The folder with one sub-folder of Jinja2 templates per kind."""
     return _shipped("templates")
+
+
+def vagrantfile() -> Path:
+    """The Vagrantfile, which reads the vagrant.json beside it."""
+    return _shipped("Vagrantfile")
 
 
 def cache() -> Path:

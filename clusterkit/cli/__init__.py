@@ -34,6 +34,7 @@ COMMANDS = {
     "chaos-test": "Break the cluster under load, and say whether it kept its promises.",
     "chaos": "Break a running cluster on purpose, and put it back.",
     "validate": "Check a topology: all problems at once, with the mend for each.",
+    "render": "Write files by which others bring the cluster up: Compose, Ansible, Vagrant.",
     "schema": "Print the JSON Schema of a topology, for editors.",
     "doctor": "Try what clusterkit needs from this machine.",
     "runs": "List the chaos tests that were run, oldest first.",

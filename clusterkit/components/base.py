@@ -16,6 +16,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from clusterkit.client import Client, Driver
+from clusterkit.components import probes
 from clusterkit.model.topology import Build, ComponentSpec
 from clusterkit.node import Node
 
@@ -291,6 +292,10 @@ def next_member(running: Running, turn: int) -> tuple[Running, Member]:
     return running, running.members[turn % len(running.members)]
 
 
+def _first_port(_group: Group, member: Member) -> Sequence[str]:
+    return probes.tcp(member, next(iter(member.ports))) if member.ports else ()
+
+
 def _no_misfits(_spec: ComponentSpec, _all: Mapping[str, ComponentSpec]) -> Iterable[Misfit]:
     return ()
 
@@ -328,6 +333,10 @@ class Component:
     ready        all must be empty of Unready; from the quickest to the slowest
     roles        node name -> roles, the main one first; nodes that do not answer are absent
     health       the component's own view; may write and read back through the client
+    probe        a program that ends with 0 on a node that serves, for those who cannot ask by a client (a Compose file,
+                 a playbook); without it, the first port accepts a connection
+    setup        the same as `bootstrap`, for them: a program, run on the first node when all serve. It prints "changed"
+                 where it did something; a second run does nothing. Empty where there is nothing to do
     checks       a module of testinfra checks (functions test_*(host)), or the path of a Python file
     client       "module:Class", called with (Running, Member); imported when needed
     drivers      kind of workload -> "module:Class" of the Driver that speaks it; imported when needed
@@ -362,6 +371,8 @@ class Component:
     bootstrap: Bootstrap | None = None
     roles: Callable[[Running], Mapping[str, tuple[Role, ...]]] = _no_roles
     health: Callable[[Running], Iterable[Finding]] = _no_findings
+    probe: Callable[[Group, Member], Sequence[str]] = _first_port
+    setup: Callable[[Group], Sequence[str]] = lambda _group: ()
     checks: str = ""
     client: str = ""
     drivers: Mapping[str, str] = field(default_factory=dict)

@@ -291,6 +291,27 @@ def _without(running: Running, member: Member) -> Mapping[str, Node]:
     return {name: node for name, node in running.nodes.items() if name != member.name}
 
 
+_SWITCH_AUTH_ON = """set -e
+login=$ETCDCTL_USER
+unset ETCDCTL_USER
+etcdctl endpoint health
+if etcdctl user list; then
+    etcdctl user delete root >/dev/null 2>&1 || true
+    etcdctl user add "$login"
+    etcdctl role add root >/dev/null 2>&1 || true
+    etcdctl user grant-role root root
+    etcdctl auth enable
+    echo changed
+fi"""
+"""With authentication on, nobody without a name may list users. What an interrupted run left is made anew."""
+
+
+def _setup(group: Group) -> tuple[str, ...]:
+    if not group.options.password:
+        return ()
+    return ("env", f"ETCDCTL_ENDPOINTS={group.at('client')}", "sh", "-c", _SWITCH_AUTH_ON)
+
+
 def _through_any(running: Running, do: Callable[[EtcdClient], T], *, log_in: bool = False) -> T:
     """Through the first member that knows a leader; one that knows none would keep us waiting.
 
@@ -360,6 +381,8 @@ COMPONENT = Component(
     },
     bootstrap=Bootstrap(is_needed=_has_other_auth, run=_switch_auth),
     ready=(is_healthy, has_one_leader, written_and_read),
+    probe=lambda _group, member: ("etcdctl", "--endpoints", f"http://{member.at('client')}", "endpoint", "health"),
+    setup=_setup,
     roles=read_roles,
     health=examine,
     checks="clusterkit.components.etcd_checks",

@@ -308,6 +308,9 @@ def _url(group: Group) -> str:
     return f"redis://{f':{password}@' if password else ''}{group.first.at('client')}/0"
 
 
+_LINKED = "info replication | grep -qE 'role:master|master_link_status:up'"
+"""Serves, and follows its primary if it is not one. redis-cli takes its password from REDISCLI_AUTH."""
+
 _BROKEN_DISK = frozenset({"disk", "power"})
 
 NEVER = (
@@ -346,6 +349,7 @@ COMPONENT = Component(
     ready=(answers_ping, has_one_primary, replicates),
     roles=read_roles,
     health=examine,
+    probe=lambda _group, member: ("sh", "-c", f"redis-cli -p {member.ports['client']} {_LINKED}"),
     checks="clusterkit.components.redis_checks",
     client="clusterkit.components.redis_client:RedisClient",
     drivers=dict.fromkeys(KINDS, "clusterkit.components.redis_driver:RedisDriver"),

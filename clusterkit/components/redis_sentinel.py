@@ -324,6 +324,7 @@ COMPONENT = Component(
     ready=(redis.answers_ping, agrees),
     roles=read_roles,
     health=examine,
+    probe=lambda _group, member: ("sh", "-c", f"redis-cli -p {member.ports['client']} ping | grep -q PONG"),
     checks="clusterkit.components.redis_sentinel_checks",
     drivers=redis.COMPONENT.drivers,
     discover=find_primary,

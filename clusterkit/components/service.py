@@ -12,6 +12,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 
+from clusterkit.components import probes
 from clusterkit.components.base import (
     KINDS,
     Component,
@@ -237,6 +238,19 @@ def is_ready(running: Running) -> Unready:
     if health.tcp is not None:
         return listening(health.tcp.port)(running)
     return _ends_well(running, health.command or ())
+
+
+def _probe(group: Group, member: Member) -> tuple[str, ...]:
+    """As is_ready, by a program on the node."""
+    options: ServiceOptions = group.options
+    health = options.health
+    if health is None:
+        return probes.tcp(member, next(iter(options.ports))) if options.ports else ()
+    if health.http is not None:
+        return probes.http(member, health.http.port, health.http.path, health.http.status)
+    if health.tcp is not None:
+        return probes.tcp(member, health.tcp.port)
+    return health.command or ()
 
 
 def _ends_well(running: Running, argv: tuple[str, ...]) -> Unready:
@@ -465,6 +479,7 @@ COMPONENT = Component(
     packages=lambda options: tuple(options.packages),
     working_dir=lambda options: str(options.working_dir),
     ready=(is_ready,),
+    probe=_probe,
     roles=read_roles,
     drivers=dict.fromkeys(KINDS, "clusterkit.components.service_driver:driver"),
     workload=ServiceWorkload,

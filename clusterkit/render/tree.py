@@ -82,6 +82,11 @@ def _hash(value: object) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:8]
 
 
+def filled(template: str, names: Mapping[str, object], home: str = "") -> str:
+    """A template below templates/ of clusterkit, or of `home`. Raises: TemplateError, OSError."""
+    return _environment().from_string(_source(home, template)).render(names)
+
+
 @cache
 def _environment() -> Environment:
     return Environment(
@@ -108,7 +113,7 @@ def _file(plan: Plan, node: NodePlan, path: str, template: Template) -> File:
         "subnet": plan.subnet,
     }
     try:
-        text = _environment().from_string(_source(plan.components[node.component].home, template.source)).render(names)
+        text = filled(template.source, names, plan.components[node.component].home)
     except (TemplateError, OSError) as error:
         raise ClusterkitError(f"the template {template.source} of {node.name} cannot be rendered: {error}") from error
     return File(path, text.encode(), template.mode, template.owner)

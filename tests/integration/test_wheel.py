@@ -70,6 +70,7 @@ def test_it_carries_playbooks_and_templates(installed: Path, tmp_path: Path) -> 
         "from clusterkit import paths\n"
         "print(paths.playbooks(), paths.templates())\n"
         "assert (paths.playbooks() / 'site.yml').is_file()\n"
+        "assert paths.vagrantfile().is_file()\n"
         "for kind in ('etcd', 'redis', 'redis-sentinel'):\n"
         "    assert any((paths.playbooks() / 'roles' / kind).rglob('*.yml')), kind\n"
         "    assert any((paths.templates() / kind).iterdir()), kind\n"
