@@ -11,7 +11,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks import chaos_test, compose, partition, report
+from benchmarks import chaos_test, compose, edits, partition, report
 from clusterkit import __version__
 from clusterkit.check_topology import read_topology
 from clusterkit.cluster import Site, planned, wait_healthy
@@ -56,8 +56,10 @@ def main() -> int:
         ways = partition.measure(asked.runs)
         say("chaos tests at three rates")
         tests = chaos_test.measure()
+        say("ten edits of a running topology")
+        edited = edits.section(*edits.measure())
     written = "\n".join(
-        [report.text(bench.figures, bench.versions()), partition.section(ways), chaos_test.section(tests)]
+        [report.text(bench.figures, bench.versions()), partition.section(ways), chaos_test.section(tests), edited]
     )
     asked.output.write_text(written)
     print(written)

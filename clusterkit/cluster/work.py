@@ -6,7 +6,7 @@ Whoever leads comes last, so that there is one election and not one for each nod
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -157,13 +157,16 @@ class Work:
         for member in reversed(leaving):
             there.remove(member)
             self._let_go(component, member, there)
+        pending = [change.node for change in rolled]
         for change in self._leader_last(component, rolled, there):
             if self.stop.is_set():
                 return
+            pending.remove(change.node)
             word = {"recreate": "make {} anew", "restart": "restart {}"}[change.action].format(change.node)
             with self.site.journal.step(f"{word}: {change.why}", node=change.node):
                 self.roll(change)
-            self._wait(component, there)
+            # Those that are still as they were are not judged by how they are to become: another port, say.
+            self._wait(component, there, only=[member.name for member in there if member.name not in pending])
         for name in joining:
             if self.stop.is_set():
                 return
@@ -297,13 +300,18 @@ class Work:
         own = self.wanted.topology.components[component].timeout.seconds
         return own if self.wait_timeout is None else self.wait_timeout
 
-    def _wait(self, component: str, there: Sequence[Member]) -> None:
-        look = Look(self.site, self.wanted, component, self.stop, members=tuple(there))
+    def _wait(self, component: str, there: Sequence[Member], only: Collection[str] = ()) -> None:
+        look = Look(self.site, self.wanted, component, self.stop, members=tuple(there), only=only)
         with self.site.journal.step(f"{component} is healthy", component=component):
-            wait_look(self.site, look, self._seconds(component))
+            wait_look(self.site, look, self._seconds(component), only=only)
 
     def _wait_a_while(self, component: str, there: Sequence[Member]) -> None:
-        """Nodes are taken down one by one only from a healthy component, as long as it may become so by itself."""
+        """Nodes are taken down one by one only from a healthy component, as long as it may become so by itself.
+
+        Where each node is for itself, nothing is at stake.
+        """
+        if self.wanted.components[component].membership is None:
+            return
         look = Look(self.site, self.wanted, component, self.stop, members=tuple(there))
         deadline = Deadline(min(_PATIENCE, self._seconds(component)))
         try:

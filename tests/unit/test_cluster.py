@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from clusterkit.cluster import Change, check_owner, differences
+from clusterkit.cluster.changes import effect
 from clusterkit.components.base import Member
 from clusterkit.errors import NameTaken
 from clusterkit.model.image import Install
@@ -112,3 +113,56 @@ def test_a_name_belongs_to_one_file() -> None:
     check_owner(mine, _cluster())
     with pytest.raises(NameTaken, match=r"made from /home/me/clusterkit\.yml"):
         check_owner(replace(mine, file=Path("/elsewhere/clusterkit.yml")), _cluster())
+
+
+PARTS = {
+    "of": "2",
+    "image": "clusterkit/store:1",
+    "command": "c1",
+    "cpus": "0.5",
+    "memory": str(256 * 2**20),
+    "zone": "a",
+    "notes": "n1",
+    "environment COLOUR": "e1",
+    "file /etc/store.conf": "f1",
+    "file /etc/more.conf": "f2",
+}
+
+
+@pytest.mark.parametrize(
+    ("given", "action", "why"),
+    [
+        ({}, None, ""),
+        ({"cpus": "1"}, "change", "cpus 0.5 -> 1"),
+        ({"cpus": None}, "change", "cpus 0.5 -> none"),
+        ({"memory": str(512 * 2**20)}, "change", "memory 256MB -> 512MB"),
+        ({"memory": str(128 * 2**20)}, "recreate", "memory 256MB -> 128MB"),
+        ({"memory": None}, "recreate", "memory 256MB -> none"),
+        ({"notes": "n2"}, "change", "told to it as it runs"),
+        ({"file /etc/store.conf": "f9"}, "restart", "/etc/store.conf"),
+        ({"file /etc/new.conf": "f9", "cpus": "1"}, "restart", "cpus 0.5 -> 1, /etc/new.conf"),
+        ({"file /etc/more.conf": None}, "recreate", "/etc/more.conf"),
+        ({"environment COLOUR": "e2"}, "recreate", "environment COLOUR"),
+        ({"image": "store:2"}, "recreate", "image clusterkit/store:1 -> store:2"),
+        ({"zone": "b"}, "recreate", "zone a -> b"),
+        ({"of": "3"}, "recreate", "another version of clusterkit made it"),
+        (
+            {"zone": "b", "cpus": "1", "command": "c2", "image": "store:2", "notes": "n2"},
+            "recreate",
+            "command, cpus 0.5 -> 1, image clusterkit/store:1 -> store:2, and 1 more",
+        ),
+    ],
+)
+def test_the_mildest_change_that_is_enough(given: dict[str, str | None], action: str | None, why: str) -> None:
+    wanted = {part: value for part, value in {**PARTS, **given}.items() if value is not None}
+    assert effect(PARTS, wanted) == (action, why)
+
+
+def test_what_came_later_joins() -> None:
+    found = _cluster(_record("db-1"), _record("db-2"), _record("db-3", State.CREATED))
+    wanted = {name: _rendered(name) for name in ("db-1", "db-2", "db-3", "db-4")}
+    assert differences(found, wanted, joining=["db-4"]) == (
+        Change("db-3", "create", "it was half made"),
+        Change("db-4", "join", "db grows"),
+    )
+    assert [change.action for change in differences(found, wanted, joining=["db-3", "db-4"])] == ["join", "join"]

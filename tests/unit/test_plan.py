@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from itertools import count
 from typing import Any
 
@@ -138,3 +139,14 @@ def test_exports_are_what_export_names_says() -> None:
     planned = plan(topology, _registry(), _allocation(topology))
     assert set(exports(planned.groups["db"], STORE)) == set(STORE.export_names)
     assert exports(planned.groups["db"], STORE)["password"] == "secret-1"
+
+
+def test_who_meets_whom_at_the_first_start() -> None:
+    topology = _topology(db={"replicas": 5})
+    allocation = _allocation(topology)
+    begun = plan(topology, _registry(), allocation).groups["db"]
+    assert [len(begun.met_by(member)) for member in begun.members] == [5] * 5
+    assert not any(begun.joins(member) for member in begun.members)
+    grown = plan(topology, _registry(), replace(allocation, founders={"db": ("db-1", "db-2", "db-3")})).groups["db"]
+    assert [len(grown.met_by(member)) for member in grown.members] == [3, 3, 3, 4, 5]
+    assert [grown.joins(member) for member in grown.members] == [False, False, False, True, True]
