@@ -105,10 +105,11 @@ class Cluster:
         nodes = self.found.nodes
         if not words:
             return nodes
-        chosen = select(words, [Candidate(n.name, n.component, n.zone) for n in nodes], self._roles)
+        chosen = select(words, [Candidate(n.name, n.component, n.zone) for n in nodes], self.roles)
         return tuple(node for node in nodes if node.name in chosen)
 
-    def _roles(self) -> dict[str, tuple[str, ...]]:
+    def roles(self) -> dict[str, tuple[str, ...]]:
+        """node name -> role names, as the systems say them now."""
         from clusterkit.health.roles import roles
 
         found = roles(self.plan, self.provider, self.found)
