@@ -49,7 +49,7 @@ class _Quantity:
             for unit, size in self.units.items()
             if self.amount >= size
         ]
-        close = min(self.units.values()) / 1000
+        close = min(self.units.values()) / 10_000  # a tenth of the last decimal
         exact = [(size, text) for size, text in texts if abs(type(self).parse(text).amount - self.amount) < close]
         if exact:
             return max(exact, key=lambda item: item[0])[1]

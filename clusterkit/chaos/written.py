@@ -27,10 +27,13 @@ def text(
     workload: Mapping[str, Any] | None = None,
     expect: Mapping[str, Any] | None = None,
 ) -> str:
-    """A file that holds one scenario: `clusterkit chaos-test FILE` runs it. `name` is told in its first line."""
+    """A file that holds one scenario: `clusterkit chaos-test FILE` runs it. `name` is told in its first line.
+
+    `workload` and `expect` are as they stand in YAML already (WorkloadSpec.written).
+    """
     head: dict[str, Any] = {"time": str(time), "workload": workload, "expect": expect}
     lines = [f"{word}: {_flow(value)}" for word, value in head.items() if value is not None]
-    lines += ["faults:", *(f"  - {_flow(item)}" for item in items(planned))] if planned else ["faults: []"]
+    lines += ["faults:", *(f"  - {_flow(_escaped(item))}" for item in items(planned))] if planned else ["faults: []"]
     return "\n".join([f"# {name}", *lines, ""])
 
 
@@ -38,9 +41,7 @@ def _flow(value: Any) -> str:
     """On one line."""
     import yaml
 
-    said: str = yaml.dump(
-        _escaped(value), Dumper=_dumper(), default_flow_style=True, sort_keys=False, width=float("inf")
-    )
+    said: str = yaml.dump(value, Dumper=_dumper(), default_flow_style=True, sort_keys=False, width=float("inf"))
     return said.removesuffix("...\n").strip()
 
 

@@ -32,6 +32,7 @@ class Findings:
         self.positions: dict[Key, Where] = dict(document.positions)
         self.keys: dict[Key, Where] = dict(document.keys)
         self.texts: dict[Key, str] = dict(document.texts)
+        self.used = document.used
 
     def add(self, key: Key, what: str, mend: str, *, at_key: bool = False) -> None:
         """A problem with the value at `key`, or with the key itself. The same one is said once."""

@@ -75,6 +75,7 @@ def read_workload(findings: Findings, key: Key, given: Any, known: Known, folder
         timeout=_quantity(findings, key, body, "timeout", Duration.parse, DEFAULT_TIMEOUT),
         pinned=_pinned(findings, key, body, clients),
         options=options,
+        variables=findings.used,
     )
     if spec.rate.per_second <= 0:
         findings.add((*key, "rate"), "with this rate nothing would ever be called", "write rate: 100/s")

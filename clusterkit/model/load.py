@@ -70,7 +70,8 @@ class Document:
 
     `value` holds dicts with text keys, lists, text, numbers, booleans and None. `positions`: of a scalar its own place,
     of a mapping or list that of its key; () is the top. `keys`: the places of keys. `texts`: every scalar as written
-    (after its variables were replaced). `variables`: those of the process over those of `.env`.
+    (after its variables were replaced). `variables`: those of the process over those of `.env`; `used`: those of them
+    that stand in the file.
     """
 
     file: str
@@ -80,6 +81,7 @@ class Document:
     texts: Mapping[Key, str] = field(default_factory=dict)
     variables: Mapping[str, str] = field(default_factory=dict, repr=False)
     problems: tuple[Problem, ...] = ()
+    used: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 def load(file: Path, environ: Mapping[str, str], *, name: str | None = None) -> Document:
@@ -126,9 +128,19 @@ def parse(text: str, file: str, variables: Mapping[str, str], problems: tuple[Pr
         _fail(Where(file, 1, 1), "the file is empty", "describe at least one component, e.g. components: {etcd: {}}")
     if not isinstance(node, yaml.MappingNode):
         _fail(_where(file, node), "the top of the file must be a mapping", "begin with components:")
-    reader = _Reader(file, variables, list(problems))
+    noted = _Noted(variables)
+    reader = _Reader(file, noted, list(problems))
     value = reader.value(node, (), _where(file, node))
-    return Document(file, value, reader.positions, reader.keys, reader.texts, dict(variables), tuple(reader.problems))
+    return Document(
+        file,
+        value,
+        reader.positions,
+        reader.keys,
+        reader.texts,
+        dict(variables),
+        tuple(reader.problems),
+        noted.used,
+    )
 
 
 def scalar(text: str) -> Any:
@@ -217,6 +229,24 @@ def _fail_marked(error: yaml.MarkedYAMLError, text: str, file: str) -> NoReturn:
     if start is not None and mark is not None and start.line != mark.line:
         what += f" (inside what begins at line {start.line + 1})"
     _fail(where, what, mend)
+
+
+class _Noted(Mapping[str, str]):
+    """Variables that note which of them were asked for and are there."""
+
+    def __init__(self, variables: Mapping[str, str]) -> None:
+        self._variables = variables
+        self.used: dict[str, str] = {}
+
+    def __getitem__(self, name: str) -> str:
+        self.used[name] = self._variables[name]
+        return self.used[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._variables)
+
+    def __len__(self) -> int:
+        return len(self._variables)
 
 
 @dataclass

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from random import Random
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
@@ -37,6 +38,7 @@ class WorkloadSpec:
     pinned    how many clients keep to the node that they found first, as one does that has an address written down; the
               others ask the system anew after trouble
     options   what the component's own kind of workload says beside
+    variables those of the topology: name -> value. They may be secrets, and are written down by their names
     """
 
     kind: str
@@ -48,10 +50,12 @@ class WorkloadSpec:
     timeout: Duration = DEFAULT_TIMEOUT
     pinned: int = 2
     options: Any = None
+    variables: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
 
     def written(self) -> dict[str, Any]:
-        """As it stands in YAML, with nothing left out."""
+        """As it stands in YAML, with nothing left out; a variable by its name, any other $ as $$."""
         own = {} if self.options is None else self.options.model_dump(mode="json", exclude_defaults=True, by_alias=True)
+        own = by_name(own, {value: name for name, value in self.variables.items() if len(value) >= _LEAST_SECRET})
         return {
             "kind": self.kind,
             "component": self.component,
@@ -63,6 +67,22 @@ class WorkloadSpec:
             "pinned": self.pinned,
             **own,
         }
+
+
+_LEAST_SECRET = 4
+"""Characters. What is shorter is no secret, and stands in many a word by chance."""
+
+
+def by_name(value: Any, names: Mapping[str, str]) -> Any:
+    """A value as it stands in YAML. `names`: value of a variable -> its name."""
+    if isinstance(value, dict):
+        return {key: by_name(one, names) for key, one in value.items()}
+    if isinstance(value, list):
+        return [by_name(one, names) for one in value]
+    if not isinstance(value, str):
+        return value
+    words = [r"\$", *(re.escape(one) for one in sorted(names, key=len, reverse=True))]
+    return re.sub("|".join(words), lambda at: f"${{{names[at[0]]}}}" if at[0] in names else "$$", value)
 
 
 @dataclass(frozen=True)

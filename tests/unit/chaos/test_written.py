@@ -22,6 +22,7 @@ from clusterkit.components.registry import Registry
 from clusterkit.model.load import parse
 from clusterkit.model.topology import ComponentSpec
 from clusterkit.units import Duration, Percent
+from clusterkit.workloads.base import by_name
 
 TOPOLOGY = """
 name: shop
@@ -199,7 +200,8 @@ def test_any_fault_with_any_fields_is_the_same(name: str, data: st.DataObject) -
     )
 )
 def test_whatever_a_workload_says_is_the_same(value: object) -> None:
-    said = parse(text("any", (), Duration(60), {"kind": "set", "body": value}), "any.yml", {})
+    workload = {"kind": "set", "body": by_name(value, {})}
+    said = parse(text("any", (), Duration(60), workload), "any.yml", {})
     assert said.problems == ()
     assert said.value["workload"] == {"kind": "set", "body": value}
 

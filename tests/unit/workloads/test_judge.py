@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from pydantic import BaseModel
 
 from clusterkit.checkers.base import Validity, Verdict
 from clusterkit.history.history import History
@@ -164,3 +165,18 @@ def test_what_is_written_in_run_json_is_read_back() -> None:
     assert workload_of(spec.written()).spec == spec
     for expect in (Expect(), Expect(True, False, True, 6.5, 2), Expect(may_lose=True)):
         assert expect_of(expect.written()) == expect
+
+
+def test_a_secret_is_written_by_the_name_of_its_variable() -> None:
+    class Options(BaseModel):
+        headers: dict[str, str] = {}
+        program: tuple[str, ...] = ()
+
+    said = {"TOKEN": "t0psecret", "LEVEL": "1"}
+    given = Options(program=("x", "t0psecret"))
+    spec = WorkloadSpec("set", "kv", 1, {}, options=given, variables=said)
+    assert spec.written()["program"] == ["x", "${TOKEN}"]
+    changed = Options.model_validate({"headers": {"Authorization": "Bearer t0psecret", "Price": "2$ 1"}})
+    written = WorkloadSpec("set", "kv", 1, {}, options=changed, variables=said).written()
+    assert written["headers"] == {"Authorization": "Bearer ${TOKEN}", "Price": "2$$ 1"}
+    assert "t0psecret" not in repr(WorkloadSpec("set", "kv", 1, {}, variables=said))
