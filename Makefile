@@ -7,7 +7,7 @@ MAKEFLAGS += --no-print-directory
 BIN := .venv/bin
 COVERAGE := --cov --cov-report=term:skip-covered
 
-.PHONY: help setup engine browser check format unit integration test test-all demo bench cold clean
+.PHONY: help setup engine browser compose check format unit integration test test-all demo bench cold clean
 
 help:  ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 14
@@ -24,6 +24,9 @@ engine:  ## a container engine that answers; installed and started where that is
 browser:  ## a Chromium for the tests of the report; installed where apt-get is there
 	@scripts/ensure-browser
 
+compose:  ## docker-compose and ssh for the tests of render; installed where apt-get is there
+	@scripts/ensure-compose
+
 check: setup  ## format, lint, types, layers, roles
 	@$(BIN)/ruff format --check --quiet .
 	@$(BIN)/ruff check --quiet .
@@ -39,14 +42,14 @@ format: setup  ## write the format, mend what ruff can
 unit: setup  ## quick tests: no network, no engine
 	@$(BIN)/pytest tests/unit -m "not long"
 
-integration: setup engine browser  ## tests with real nodes in containers
+integration: setup engine browser compose  ## tests with real nodes in containers
 	@$(BIN)/pytest tests/integration -m "not long" --durations=20
 
 # One after another: an engine has one agent, and tests of faults look at the whole host, which other tests change.
-test: setup engine browser check  ## everything but the long ones; the last line is pytest's summary
+test: setup engine browser compose check  ## everything but the long ones; the last line is pytest's summary
 	@$(BIN)/pytest tests -m "not long" --durations=20 $(COVERAGE)
 
-test-all: setup engine browser check  ## the long ones too
+test-all: setup engine browser compose check  ## the long ones too
 	@$(BIN)/pytest tests --durations=20 $(COVERAGE)
 
 demo: setup engine  ## a cluster comes up, fails over and goes away, in front of you

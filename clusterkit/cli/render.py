@@ -84,7 +84,9 @@ def _plan(topology: Topology, registry: Registry, folder: Path, subnet: str | No
 
     network = _network(subnet or SUBNET)
     allocation = fixed_allocation(folder, topology, registry, network, lambda: token_hex(18))
-    return plan(topology, registry, allocation), "as you said" if subnet else f'fixed: "{topology.name}" is not up'
+    return plan(
+        topology, registry, allocation
+    ), "as you said" if subnet else f'fixed: no cluster "{topology.name}" of this file is up'
 
 
 def _live(topology: Topology, registry: Registry) -> Plan | None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from clusterkit.model.image import BuildImage, Image, Install, Pull
 from clusterkit.model.topology import Mount
-from clusterkit.plan import Allocation, NodePlan, Plan
+from clusterkit.plan import NodePlan, Plan
 
 
 @dataclass(frozen=True)
@@ -83,11 +83,11 @@ def secrets(plan: Plan) -> tuple[bytes, ...]:
     return tuple(value.encode() for group in plan.groups.values() for value in group.secrets.values())
 
 
-def allocation(plan: Plan) -> Allocation:
-    """What a plan was made with."""
-    return Allocation(
-        subnet=plan.subnet,
-        addresses={node.name: node.member.address for node in plan.nodes},
-        host_ports={node.name: dict(node.member.host_ports) for node in plan.nodes},
-        secrets={name: dict(group.secrets) for name, group in plan.groups.items()},
-    )
+def allocation(plan: Plan) -> dict[str, Any]:
+    """What a plan was made with, as JSON takes it: the fields of an Allocation that a new cluster needs."""
+    return {
+        "subnet": plan.subnet,
+        "addresses": {node.name: node.member.address for node in plan.nodes},
+        "host_ports": {node.name: dict(node.member.host_ports) for node in plan.nodes},
+        "secrets": {name: dict(group.secrets) for name, group in plan.groups.items()},
+    }

@@ -8,18 +8,20 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 from clusterkit.components.registry import Registry
 from clusterkit.errors import UsageError
-from clusterkit.model.topology import Topology
+from clusterkit.model.topology import ComponentSpec, Topology
 from clusterkit.plan import Allocation, Plan, allocate
-from clusterkit.render.parts import Output, allocation, as_json
+from clusterkit.render import parts
+from clusterkit.render.parts import Output, as_json
 
 MARKER = ".clusterkit-render.json"
+_NEW = f"{MARKER}.new"
 SUBNET = "192.168.56.0/24"
 """Source: VirtualBox takes host-only networks from 192.168.56.0/21 unless its owner allows others."""
 
@@ -46,17 +48,23 @@ def fixed_allocation(
     What the folder was rendered with before stays as it was, if it is of the same subnet. Raises: UsageError for a
     folder that is not ours, EnvironmentTrouble for a subnet that is too small.
     """
-    kept = _marker(folder).get("allocation")
-    known = Allocation(**kept) if kept and kept["subnet"] == subnet else Allocation(subnet)
-    taken = {port for ports in known.host_ports.values() for port in ports.values()}
-    taken |= {
-        first + index
-        for spec in topology.components.values()
-        for first in spec.publish.values()
-        for index in range(spec.replicas)
-    }
+    kept = _marker(folder).get("allocation", {})
+    asked = {port for spec in topology.components.values() for port in _published(spec)}
+    known = Allocation(subnet)
+    if kept.get("subnet") == subnet:
+        ports = {
+            node: {name: port for name, port in ports.items() if port not in asked}
+            for node, ports in kept["host_ports"].items()
+        }
+        known = Allocation(subnet, kept["addresses"], ports, kept["secrets"])
+    taken = asked | {port for ports in known.host_ports.values() for port in ports.values()}
     free = (port for port in count(FIRST_PORT) if port not in taken)
     return allocate(topology, registry, subnet, known, free, new_secret)
+
+
+def _published(spec: ComponentSpec) -> set[int]:
+    """The ports of this machine that the user gave to a component."""
+    return {first + index for first in spec.publish.values() for index in range(spec.replicas)}
 
 
 def write(folder: Path, plan: Plan, outputs: Sequence[Output]) -> Written:
@@ -102,8 +110,8 @@ def _put(path: Path, content: bytes | Path, *, is_secret: bool) -> None:
 
 
 def _mark(folder: Path, plan: Plan, files: Sequence[str]) -> None:
-    _put(folder / f"{MARKER}.new", as_json({"files": files, "allocation": asdict(allocation(plan))}), is_secret=True)
-    (folder / f"{MARKER}.new").replace(folder / MARKER)
+    _put(folder / _NEW, as_json({"files": files, "allocation": parts.allocation(plan)}), is_secret=True)
+    (folder / _NEW).replace(folder / MARKER)
 
 
 def _marker(folder: Path) -> dict[str, Any]:
@@ -113,9 +121,14 @@ def _marker(folder: Path) -> dict[str, Any]:
     if not folder.is_dir():
         raise UsageError(f"{folder} is not a folder", mend="name another one with -o")
     if (folder / MARKER).is_file():
-        kept: dict[str, Any] = json.loads((folder / MARKER).read_text())
+        try:
+            kept: dict[str, Any] = json.loads((folder / MARKER).read_text())
+        except ValueError as error:
+            raise UsageError(
+                f"{folder / MARKER} is damaged: {error}", mend=f"remove {folder}, or name another folder with -o"
+            ) from error
         return kept
-    if any(folder.iterdir()):
+    if any(path.name != _NEW for path in folder.iterdir()):
         raise UsageError(
             f"{folder} is not empty, and not made by clusterkit render",
             mend="name a new or empty folder with -o, or empty it yourself",
@@ -124,6 +137,7 @@ def _marker(folder: Path) -> dict[str, Any]:
 
 
 def _remove_empty(folder: Path, top: Path) -> None:
-    while folder != top and not any(folder.iterdir()):
-        folder.rmdir()
+    while folder != top and not (folder.is_dir() and any(folder.iterdir())):
+        if folder.is_dir():
+            folder.rmdir()
         folder = folder.parent

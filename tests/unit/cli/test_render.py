@@ -39,7 +39,7 @@ def test_without_an_engine_it_takes_fixed_addresses(
     assert (code, err) == (0, "")
     assert out.splitlines() == [
         f"out: 1 node in {files} files; README.md says how they are used",
-        '  addresses: 192.168.56.0/24, fixed: "shop" is not up',
+        '  addresses: 192.168.56.0/24, fixed: no cluster "shop" of this file is up',
         "  passwords: in 4 files, for you alone (mode 0600): docker-compose.yml, inventory.yml, nodes/",
         "  note: cache is redis:7 in docker-compose.yml; on hosts it is what their distribution has",
     ]

@@ -273,6 +273,28 @@ def test_rendered_again_it_replaces_its_own_and_keeps_the_rest(shop: Path, tmp_p
     assert not (shop / "mounts").exists()
 
 
+def test_a_port_that_the_user_gives_away_is_taken_from_its_node(shop: Path, tmp_path: Path) -> None:
+    text = "name: shop\ncomponents: {cache: {kind: redis, replicas: 2}, new: {kind: redis, publish: {client: 30001}}}\n"
+    (tmp_path / "x.yml").write_text(text)
+    assert service(shop, "cache-1")["ports"] == ["127.0.0.1:30002:6379"]
+    render(tmp_path / "x.yml", shop)
+    services = read(shop / "docker-compose.yml")["services"]
+    assert [one["ports"][0].split(":")[1] for one in services.values()] == ["30006", "30007", "30001", "30002", "30003"]
+
+
+def test_a_damaged_marker_is_told(shop: Path) -> None:
+    (shop / MARKER).write_text("{")
+    with pytest.raises(UsageError, match="is damaged"):
+        render(RENDERED / "shop.yml", shop)
+
+
+def test_folders_that_somebody_removed_are_made_again(shop: Path, tmp_path: Path) -> None:
+    (tmp_path / "less.yml").write_text("name: shop\ncomponents: {cache: {kind: redis, replicas: 1}}\n")
+    shutil.rmtree(shop / "nodes/registry-1")
+    render(tmp_path / "less.yml", shop)
+    assert [path.name for path in (shop / "nodes").iterdir()] == ["cache-1"]
+
+
 def test_interrupted_it_is_still_ours(shop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "less.yml").write_text("name: shop\ncomponents: {alone: {kind: redis, replicas: 1}}\n")
 
