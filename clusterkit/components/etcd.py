@@ -292,9 +292,9 @@ def _without(running: Running, member: Member) -> Mapping[str, Node]:
 
 
 _SWITCH_AUTH_ON = """set -e
+etcdctl endpoint health
 login=$ETCDCTL_USER
 unset ETCDCTL_USER
-etcdctl endpoint health
 if etcdctl user list; then
     etcdctl user delete root >/dev/null 2>&1 || true
     etcdctl user add "$login"

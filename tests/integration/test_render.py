@@ -121,6 +121,7 @@ def test_docker_compose_brings_it_up_healthy_and_takes_it_away(folder: Folder, c
     before = compose("ps", "-q")
     compose("up", "-d")
     assert compose("ps", "-q") == before
+    until(lambda: compose.health() == healthy, "what is done once ends well the second time, too")
 
 
 def test_a_program_of_the_users_is_built_and_finds_the_others(folder: Folder, compose: Compose) -> None:

@@ -120,7 +120,7 @@ def test_what_holds_a_password_is_for_its_owner_alone(shop: Path) -> None:
 
 def test_what_compose_would_fill_in_is_doubled(shop: Path) -> None:
     assert service(shop, "api-1")["command"] == ["/srv/app/api.py", "costs 5$$"]
-    assert service(shop, "registry-setup")["command"][-1].splitlines()[1] == "login=$$ETCDCTL_USER"
+    assert service(shop, "registry-setup")["command"][-1].splitlines()[2] == "login=$$ETCDCTL_USER"
 
 
 def test_a_component_starts_when_what_it_needs_serves_and_is_set_up(shop: Path) -> None:
