@@ -75,7 +75,7 @@ class Compose:
             for item in found
         }
         return {
-            name: state["Health"]["Status"] if state["Running"] else f"exit {state['ExitCode']}"
+            name: state.get("Health", {}).get("Status", "runs") if state["Running"] else f"exit {state['ExitCode']}"
             for name, state in states.items()
         }
 
