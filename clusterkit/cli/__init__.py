@@ -44,6 +44,9 @@ COMMANDS = {
     "runs": "List the chaos tests that were run, oldest first.",
     "report": "Tell a stored run again: verdict, evidence, what the faults did.",
     "check": "Judge a stored history: did the system keep its promises?",
+    "images": "List the images that clusterkit made; save and load them.",
+    "prune": "Remove images of ours that nothing needs any more.",
+    "completion": "Print the script that makes a shell complete commands, options and names.",
     "version": "Print the versions of clusterkit and of what it uses.",
 }
 """Name -> first line of help, so that `--help` imports no command. A test compares them with the commands' own."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from clusterkit.cli._complete import scenarios
 from clusterkit.cli._scenarios import find_scenario, the_only_scenario
 from clusterkit.cli._stop import asked_to_stop
 from clusterkit.cli.context import name_option
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 
 @click.command("run")
-@click.argument("scenario", required=False, metavar="[SCENARIO|FILE]")
+@click.argument("scenario", required=False, metavar="[SCENARIO|FILE]", shell_complete=scenarios)
 @file_option
 @name_option
 @click.option("--seed", type=int, help="Where chance comes from: the same seed, the same schedule.")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from clusterkit.cli._complete import targets as complete_targets
 from clusterkit.cli.context import Cluster, name_option, open_cluster
 from clusterkit.cli.options import file_option
 from clusterkit.errors import UsageError
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
 
 def node_arguments(command: Callable[..., None]) -> Callable[..., None]:
     """-f, --name, and the nodes: names, globs, components, zones, roles, or all."""
-    command = click.argument("targets", nargs=-1, required=True, metavar="TARGET...")(command)
-    return name_option(file_option(command))
+    targets = click.argument("targets", nargs=-1, required=True, metavar="TARGET...", shell_complete=complete_targets)
+    return name_option(file_option(targets(command)))
 
 
 def act_on(

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from clusterkit.cli._complete import scenarios as complete_scenarios
 from clusterkit.cli._scenarios import find_scenario
 from clusterkit.cli._stop import asked_to_stop
 from clusterkit.cli.context import Cluster, open_cluster
@@ -39,7 +40,7 @@ _NEEDS_A_DISK = "disk-full"
 
 
 @click.command("chaos-test")
-@click.argument("scenarios", nargs=-1, metavar="[SCENARIO|FILE]...")
+@click.argument("scenarios", nargs=-1, metavar="[SCENARIO|FILE]...", shell_complete=complete_scenarios)
 @file_option
 @click.option("--time", "time", type=Quantity(Duration), help="How long all workloads together run, faults included.")
 @click.option("--seed", type=click.IntRange(min=0), help="Where all chance comes from; else a new one, which is told.")

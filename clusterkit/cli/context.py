@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from clusterkit import paths
+from clusterkit.cli._complete import clusters
 from clusterkit.cli.console import listener
 from clusterkit.errors import UsageError
 from clusterkit.journal import Journal
@@ -30,7 +31,8 @@ F = TypeVar("F", bound=Callable[..., object])
 
 def name_option(command: F) -> F:
     """`--name`: a cluster by its name alone; no file is needed."""
-    return click.option("--name", "cluster", help="The cluster's name, instead of a file.")(command)
+    named = click.option("--name", "cluster", shell_complete=clusters, help="The cluster's name, instead of a file.")
+    return named(command)
 
 
 @dataclass

@@ -30,8 +30,8 @@ class _Side:
 @click.command()
 @file_option
 @name_option
-@click.argument("source")
-@click.argument("target")
+@click.argument("source", type=click.Path())
+@click.argument("target", type=click.Path())
 def command(file: Path | None, cluster: str | None, source: str, target: str) -> None:
     """Copy files or folders between this machine and nodes.
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from clusterkit.cli._complete import components as complete_components
 from clusterkit.cli.context import open_cluster
 from clusterkit.cli.options import file_option
 from clusterkit.errors import EXIT_OK, EXIT_UNHEALTHY
@@ -13,7 +14,7 @@ from clusterkit.errors import EXIT_OK, EXIT_UNHEALTHY
 
 @click.command()
 @file_option
-@click.argument("components", nargs=-1)
+@click.argument("components", nargs=-1, shell_complete=complete_components)
 def command(file: Path | None, components: tuple[str, ...]) -> int:
     """Show what differs between the cluster and its topology.
 

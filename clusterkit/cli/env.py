@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from clusterkit.cli._complete import components as complete_components
 from clusterkit.cli.context import open_cluster
 from clusterkit.cli.options import file_option
 from clusterkit.errors import UsageError
@@ -30,7 +31,7 @@ _FORMATS: Mapping[str, Callable[[str, str], str]] = {
 @click.command()
 @file_option
 @click.option("--format", "output", type=click.Choice([*_FORMATS, "json"]), default="shell", show_default=True)
-@click.argument("components", nargs=-1)
+@click.argument("components", nargs=-1, shell_complete=complete_components)
 def command(file: Path | None, output: str, components: tuple[str, ...]) -> None:
     """Print variables with which a program on this machine finds the cluster.
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from clusterkit.cli._complete import targets
 from clusterkit.cli.context import name_option, open_cluster
 from clusterkit.cli.options import file_option
 
@@ -14,7 +15,7 @@ from clusterkit.cli.options import file_option
 @file_option
 @name_option
 @click.option("-u", "--user", default="", help="The user on the node.")
-@click.argument("target")
+@click.argument("target", shell_complete=targets)
 @click.argument("argv", nargs=-1, required=True, type=click.UNPROCESSED, metavar="COMMAND...")
 def command(file: Path | None, cluster: str | None, user: str, target: str, argv: tuple[str, ...]) -> None:
     """Run a command on a node.

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from clusterkit.cli._complete import targets as complete_targets
 from clusterkit.cli.console import is_terminal
 from clusterkit.cli.context import Cluster, name_option, open_cluster
 from clusterkit.cli.options import format_option
@@ -30,7 +31,7 @@ _OWN = "clusterkit"
 
 
 @click.command()
-@click.argument("targets", nargs=-1, metavar="[TARGET]...")
+@click.argument("targets", nargs=-1, metavar="[TARGET]...", shell_complete=complete_targets)
 @click.option("--file", type=click.Path(path_type=Path), help="The topology file. (-f is --follow here.)")
 @name_option
 @click.option("-f", "--follow", is_flag=True, help="Go on as lines are written, until Ctrl-C or the cluster is gone.")

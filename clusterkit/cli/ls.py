@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 
 import click
 
@@ -23,6 +24,7 @@ def command(output: str) -> None:
             "nodes": len(record.nodes),
             "running": sum(node.state is State.RUNNING for node in record.nodes),
             "volumes": record.volumes,
+            "age": _age(record.born),
             "subnet": record.subnet,
             "source": record.source,
         }
@@ -34,3 +36,12 @@ def command(output: str) -> None:
         click.echo("no cluster is up")
     else:
         show(rows)
+
+
+def _age(born: str) -> str:
+    """In the largest unit that fits; "-" where only volumes are left."""
+    if not born:
+        return "-"
+    seconds = (time.time_ns() - int(born)) // 10**9
+    units = {"d": 86400, "h": 3600, "m": 60}
+    return next((f"{seconds // size}{unit}" for unit, size in units.items() if seconds >= size), f"{seconds}s")

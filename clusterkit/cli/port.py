@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from clusterkit.cli._complete import targets
 from clusterkit.cli.context import name_option, open_cluster
 from clusterkit.cli.options import file_option
 from clusterkit.errors import UsageError
@@ -14,7 +15,7 @@ from clusterkit.errors import UsageError
 @click.command()
 @file_option
 @name_option
-@click.argument("target", required=False)
+@click.argument("target", required=False, shell_complete=targets)
 @click.argument("port", required=False)
 def command(file: Path | None, cluster: str | None, target: str | None, port: str | None) -> None:
     """Show where ports of nodes are on this machine.

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from clusterkit.cli._complete import runs
 from clusterkit.cli.context import name_option
 from clusterkit.cli.options import file_option
 from clusterkit.errors import EXIT_OK, EXIT_UNHEALTHY, EXIT_UNKNOWN, UsageError
@@ -14,7 +15,7 @@ _EXITS = {"valid": EXIT_OK, "invalid": EXIT_UNHEALTHY, "unknown": EXIT_UNKNOWN}
 
 
 @click.command()
-@click.argument("run", required=False, metavar="[RUN]")
+@click.argument("run", required=False, metavar="[RUN]", shell_complete=runs)
 @file_option
 @name_option
 @click.option("--open", "is_opened", is_flag=True, help="Show report.html in the browser.")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from clusterkit.cli._complete import counts as complete_counts
 from clusterkit.cli.context import open_cluster
 from clusterkit.cli.options import Quantity, file_option
 from clusterkit.errors import UsageError
@@ -14,7 +15,7 @@ from clusterkit.units import Duration
 
 @click.command()
 @file_option
-@click.argument("counts", nargs=-1, required=True, metavar="COMPONENT=COUNT...")
+@click.argument("counts", nargs=-1, required=True, metavar="COMPONENT=COUNT...", shell_complete=complete_counts)
 @click.option("--wait-timeout", type=Quantity(Duration), help="Wait so long for health, instead of each `timeout:`.")
 def command(file: Path | None, counts: tuple[str, ...], wait_timeout: Duration | None) -> None:
     """Give components of a running cluster more nodes, or fewer.

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from clusterkit.cli._complete import targets as complete_targets
 from clusterkit.cli.context import open_cluster
 from clusterkit.cli.options import Quantity, file_option
 from clusterkit.errors import UsageError
@@ -15,7 +16,7 @@ from clusterkit.units import Duration
 
 @click.command()
 @file_option
-@click.argument("targets", nargs=-1, required=True, metavar="TARGET...")
+@click.argument("targets", nargs=-1, required=True, metavar="TARGET...", shell_complete=complete_targets)
 @click.option("--image", help="The image that the nodes are to be made from.")
 @click.option("--mount", "mounts", multiple=True, metavar="FILE:PATH", help="A file of this machine to lay over PATH.")
 @click.option("--wait-timeout", type=Quantity(Duration), help="Wait so long for health, instead of each `timeout:`.")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from clusterkit.cli._complete import components as complete_components
 from clusterkit.cli.context import open_cluster
 from clusterkit.cli.options import Quantity, file_option
 from clusterkit.units import Duration
@@ -13,7 +14,7 @@ from clusterkit.units import Duration
 
 @click.command()
 @file_option
-@click.argument("components", nargs=-1)
+@click.argument("components", nargs=-1, shell_complete=complete_components)
 @click.option("--dry-run", is_flag=True, help="Only say what would be done.")
 @click.option("--build", is_flag=True, help="Build the images of `build:` anew, without a cache.")
 @click.option("--wait-timeout", type=Quantity(Duration), help="Wait so long for health, instead of each `timeout:`.")
