@@ -23,6 +23,8 @@ COMMANDS = {
     "health": "Ask the systems themselves, and run checks on every node.",
     "logs": "Show the lines of all nodes, merged by time.",
     "ls": "List all clusters of this engine.",
+    "events": "Tell what happens: nodes, roles, health, faults.",
+    "top": "Show what nodes use now: processors, memory, network, disk.",
     "port": "Show where ports of nodes are on this machine.",
     "env": "Print variables with which a program on this machine finds the cluster.",
     "graph": "Draw the topology: components, nodes with their zones, and what needs what.",

@@ -110,6 +110,15 @@ class DockerProvider:
 
         return docker_logs.read(self.client, record.runtime_id, since_ns, follow)
 
+    def events(self, cluster: str, since: float, until: float | None = None) -> Iterator[dict[str, Any]]:
+        """What the engine tells of the cluster's containers, from `since` on (seconds since 1970); without `until` for
+        as long as it is listened to. The engine forgets all but its last events.
+        """
+        with engine_words(f'listen to the events of "{cluster}"'):
+            filters = {"label": f"{CLUSTER}={cluster}", "type": "container"}
+            stream: Any = self.client.events(since=since, until=until, filters=filters, decode=True)  # type: ignore[call-overload]  # the stubs know whole seconds only
+            yield from stream
+
     # -- choices made once ---------------------------------------------------------------------------------------
 
     def choose_subnet(self, cluster: str) -> Iterator[str]:

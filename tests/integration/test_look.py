@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import json
+import signal
 import subprocess
 import sys
 import tarfile
@@ -47,3 +49,33 @@ def test_files_go_in_and_out(arena: Folder) -> None:
     assert "cache-1" in arena.run("cp", "cache-1:/no/such", ".", code=64).stderr
     assert "neither side" in arena.run("cp", "a", "b", code=64).stderr
     assert "3 nodes" in arena.run("cp", "cache:/srv/page.txt", ".", code=64).stderr
+
+
+def test_what_nodes_use(arena: Folder) -> None:
+    seen = json.loads(arena.run("top", "cache", "--format", "json").stdout)
+    assert [one["node"] for one in seen] == ["cache-1", "cache-2", "cache-3"]
+    assert all(one["memory_bytes"] > 10**6 and one["processes"] >= 1 for one in seen)
+    assert "registry-1" in arena.run("top").stdout
+
+
+def test_what_happens_is_told(arena: Folder) -> None:
+    """A stream of its own, listened to while a node is paused; and what the engine remembers of it."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "clusterkit", "events", "--json"], cwd=arena.path, stdout=subprocess.PIPE, text=True
+    ) as stream:
+        assert stream.stdout is not None
+        told = map(json.loads, stream.stdout)
+        first = [next(told) for _ in range(18)]
+        assert sum(one["kind"] == "role" for one in first) == 9
+        arena.run("pause", "cache-2")
+        arena.run("unpause", "cache-2")
+        seen: list[tuple[str, str, str]] = []
+        for one in told:
+            seen.append((one["kind"], one["node"], one["what"]))
+            if seen[-1] == ("node", "cache-2", "unpaused"):
+                break
+        assert ("node", "cache-2", "paused") in seen
+        stream.send_signal(signal.SIGINT)
+        assert stream.wait(10) == 130
+    past = arena.run("events", "--since", "5m", "--no-follow").stdout
+    assert "cache-2      paused" in past

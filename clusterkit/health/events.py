@@ -1,0 +1,90 @@
+"""L8, pure. What happens to a cluster, one event at a time: from the engine's own events, and from two looks at it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from clusterkit.health.status import NodeHealth
+
+Kind = Literal["node", "role", "health", "fault"]
+
+_OF_THE_ENGINE = {
+    "create": "created",
+    "start": "started",
+    "die": "ended",
+    "oom": "out of memory",
+    "pause": "paused",
+    "unpause": "unpaused",
+    "destroy": "removed",
+    "update": "changed",
+}
+"""Source: Docker's documentation, events of containers."""
+
+
+@dataclass(frozen=True)
+class Event:
+    """One thing that happened. `time_ns` since 1970: of the engine where it is a node's, else of when it was seen.
+
+    `what`: created, started, ended, ...; a role; healthy, unhealthy or down; injected or healed. `detail` says more.
+    """
+
+    time_ns: int
+    kind: Kind
+    what: str
+    node: str = ""
+    component: str = ""
+    detail: str = ""
+
+    def as_json(self, cluster: str) -> dict[str, Any]:
+        """`time` is in UTC, to the millisecond."""
+        return {"time": _at(self.time_ns).isoformat(timespec="milliseconds"), "cluster": cluster, **asdict(self)}
+
+    def __str__(self) -> str:
+        local = _at(self.time_ns).astimezone()
+        about = self.node or self.component
+        text = f"{local:%H:%M:%S}.{local.microsecond // 1000:03d} {self.kind:<6} {about:<12} {self.what}"
+        return text + (f", {self.detail}" if self.detail else "")
+
+
+def of_engine(said: Mapping[str, Any]) -> Event | None:
+    """An event of the engine's stream; None for what is of no interest (an exec, an attach)."""
+    what = _OF_THE_ENGINE.get(said.get("Action", ""))
+    labels = said.get("Actor", {}).get("Attributes", {})
+    if what is None or "clusterkit.node" not in labels:
+        return None
+    detail = f"code {labels['exitCode']}" if what == "ended" and "exitCode" in labels else ""
+    node, component = labels["clusterkit.node"], labels.get("clusterkit.component", "")
+    return Event(int(said["timeNano"]), "node", what, node, component, detail)
+
+
+def of_health(
+    before: Mapping[str, NodeHealth], after: Mapping[str, NodeHealth], components: Mapping[str, str], time_ns: int
+) -> Iterator[Event]:
+    """Roles and health that changed between two looks; `components`: node -> its component.
+
+    A role is told when a node has it, not when it has lost it: a node that is down says nothing of its role.
+    """
+    for node, now in after.items():
+        was = before.get(node)
+        component = components.get(node, "")
+        if now.role and (was is None or was.role != now.role):
+            yield Event(time_ns, "role", now.role, node, component, f"was {was.role}" if was and was.role else "")
+        if was is None or was.verdict != now.verdict:
+            yield Event(time_ns, "health", now.verdict, node, component, now.seen)
+
+
+def of_faults(before: Mapping[str, str], after: Mapping[str, str], time_ns: int) -> Iterator[Event]:
+    """Faults that came and went; id -> words."""
+    for fault, words in after.items():
+        if fault not in before:
+            yield Event(time_ns, "fault", "injected", component=fault, detail=words)
+    for fault, words in before.items():
+        if fault not in after:
+            yield Event(time_ns, "fault", "healed", component=fault, detail=words)
+
+
+def _at(time_ns: int) -> datetime:
+    return datetime.fromtimestamp(time_ns / 1e9, UTC)
