@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from clusterkit.cli.options import file_option
-from clusterkit.errors import EngineUnreachable, UsageError
+from clusterkit.errors import EngineUnreachable, EnvironmentTrouble, UsageError
 
 if TYPE_CHECKING:
     from clusterkit.components.registry import Registry
@@ -54,7 +54,12 @@ def command(file: Path | None, folder: Path, subnet: str | None, with_images: bo
     planned, from_where = _plan(topology, registry, folder, subnet)
     roles = tuple(Path(home) / "roles" for home in sorted({c.home for c in planned.components.values()} - {""}))
     tags = {image: image_tag(image, roles) for image in images(planned)}
-    written = write(folder, planned, outputs(planned, tags))
+    try:
+        written = write(folder, planned, outputs(planned, tags))
+    except OSError as error:
+        raise EnvironmentTrouble(
+            f"{error.filename}: {str(error.strerror).lower()}", mend="name a folder with -o that you may write to"
+        ) from error
     if with_images:
         _make(list(tags), roles)
     nodes = count(len(planned.nodes), "node")

@@ -83,7 +83,7 @@ def _start(plan: Plan, node: NodePlan) -> dict[str, Any]:
         user = node.user if node.user not in ("", "0") else "root"
         words = [word for file in files for word in file]
         return {"user": "0", "entrypoint": ["sh", f"{_INSIDE}/start.sh", user, *words, "--"], "command": command}
-    # An entry point of the image's own is switched off by an empty one, as clusterkit does; [] would mean none given.
+    # The program stands in the place of the image's own entry point, which Compose would put before a command.
     return {"user": node.user, "entrypoint": command[:1], "command": command[1:]}
 
 

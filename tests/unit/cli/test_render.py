@@ -75,6 +75,14 @@ def test_a_folder_that_is_somebodys(folder: Path, capsys: pytest.CaptureFixture[
     assert [path.name for path in folder.iterdir()] == ["clusterkit.yml"]
 
 
+def test_a_folder_that_cannot_be_made(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = run(capsys, "render", "-o", "clusterkit.yml/out", "--subnet", "10.1.2.0/24")
+    assert (code, out) == (69, "")
+    assert err == (
+        f"{folder}/clusterkit.yml/out: not a directory\n  mend: name a folder with -o that you may write to\n"
+    )
+
+
 def test_a_topology_that_is_wrong(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / "clusterkit.yml").write_text("name: shop\ncomponents: {cache: {kind: redsi}}\n")
     code, _, err = run(capsys, "render", "-o", "out")
