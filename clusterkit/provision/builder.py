@@ -22,10 +22,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from clusterkit import __version__, locks, paths
+from clusterkit import locks, paths
 from clusterkit.errors import Locked
 from clusterkit.node import File
 from clusterkit.provision.sources import Machine
+from clusterkit.release import __version__
 
 if TYPE_CHECKING:
     from docker import APIClient

@@ -12,7 +12,6 @@ from pathlib import Path
 from threading import Event
 from typing import Any, Protocol
 
-import clusterkit
 from clusterkit import report
 from clusterkit.chaos import nemesis
 from clusterkit.chaos.base import Scene
@@ -34,6 +33,7 @@ from clusterkit.history.op import NEMESIS, OpType
 from clusterkit.logs.query import Filter, Scope, read
 from clusterkit.model.topology import Topology
 from clusterkit.plan import Plan
+from clusterkit.release import __version__
 from clusterkit.trial.again import judge_logs
 from clusterkit.trial.folder import FORMAT, copy_topology, keep_logs, new_folder, write_json
 from clusterkit.trial.observe import Observer, with_needs
@@ -292,7 +292,7 @@ class _Run:
             self._folder / "run.json",
             {
                 "format": FORMAT,
-                "clusterkit": clusterkit.__version__,
+                "clusterkit": __version__,
                 "cluster": ground.topology.name,
                 "scenario": case.scenario.name,
                 "seed": case.seed,

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import os
+import re
+import secrets
+import shutil
 import subprocess
 import sys
 import venv
 from pathlib import Path
 
 import pytest
+
+from tests.integration.conftest import left_of
 
 ROOT = Path(__file__).parents[2]
 TOPOLOGY = """
@@ -109,3 +114,41 @@ def test_it_brings_a_cluster_up_and_down(installed: Path, tmp_path: Path, cluste
     assert "cache-1" in done(installed / "clusterkit", "status", folder=tmp_path)
     done(installed / "clusterkit", "down", folder=tmp_path)
     assert cluster_name not in done(installed / "clusterkit", "ls", folder=tmp_path)
+
+
+def test_a_suite_of_somebody_with_only_the_wheel(installed: Path, tmp_path: Path) -> None:
+    """The example's three tests pass, in a folder of their own; one that fails shows what the cluster said."""
+    shutil.copytree(ROOT / "examples" / "pytest-suite", tmp_path, dirs_exist_ok=True)
+    topology = tmp_path / "clusterkit.yml"
+    topology.write_text(topology.read_text().replace("name: pytest-suite", f"name: t{secrets.token_hex(4)}"))
+    done(installed / "pip", "install", "-q", "-c", ROOT / "constraints.txt", "pytest", folder=tmp_path)
+    (tmp_path / "tests" / "test_wrong.py").write_text(
+        "def test_that_is_wrong(cluster, chaos):\n"
+        "    with chaos('kill', target='cache-1'):\n"
+        "        pass\n"
+        "    cluster.wait_healthy()\n"
+        "    assert cluster.node('cache-1').exec('redis-cli', 'get', 'nothing').stdout == b'something'\n"
+    )
+    ended = run(installed / "python", "-m", "pytest", "-p", "no:cacheprovider", folder=tmp_path)
+    said = ended.stdout
+    assert ended.returncode == 1, f"{said}\n{ended.stderr}"
+    assert "3 passed" in said
+    assert "1 failed" in said
+    slice_of_logs = said.partition("- cluster t")[2]
+    assert re.search(r"clusterkit kill-\d+: kill cache-1; asked 1 down, seen 1 of 1 down", slice_of_logs)
+    assert re.search(r"clusterkit kill-\d+ healed: kill cache-1", slice_of_logs)
+    assert "Ready to accept connections" in slice_of_logs
+    assert "PytestUnknownMarkWarning" not in said
+    assert left_of(topology.read_text().partition("name: ")[2].split()[0]) == []
+
+
+def test_no_engine_is_said_in_plain_words(installed: Path, tmp_path: Path) -> None:
+    (tmp_path / "clusterkit.yml").write_text(TOPOLOGY.format(name="never"))
+    (tmp_path / "test_it.py").write_text("def test_it(cluster):\n    pass\n")
+    done(installed / "pip", "install", "-q", "-c", ROOT / "constraints.txt", "pytest", folder=tmp_path)
+    environment = {**os.environ, "DOCKER_HOST": f"unix://{tmp_path}/none.sock"}
+    argv = [str(installed / "python"), "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+    ended = subprocess.run(argv, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert ended.returncode == 1
+    assert "mend" in ended.stdout
+    assert "Traceback" not in ended.stdout + ended.stderr

@@ -1,0 +1,3 @@
+"""L0. Which release this is."""
+
+__version__ = "0.1.0"
