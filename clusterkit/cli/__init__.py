@@ -14,6 +14,7 @@ import click
 from clusterkit.errors import EXIT_BUG, EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, ClusterkitError
 
 COMMANDS = {
+    "init": "Write a commented clusterkit.yml into this folder, to begin with.",
     "up": "Bring the cluster up, or make it what the topology says.",
     "down": "Archive the logs, then remove the cluster and its data.",
     "diff": "Show what differs between the cluster and its topology.",

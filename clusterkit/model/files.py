@@ -21,6 +21,6 @@ def find_file(file: Path | None, folder: Path) -> Path:
     if not there:
         raise UsageError(
             f"there is no {DEFAULT_FILES[0]} in {folder}",
-            mend='name a topology with -f, or make one: echo "components: {etcd: {}}" > clusterkit.yml',
+            mend="name a topology with -f, or make one: clusterkit init",
         )
     return there[0]
