@@ -9,6 +9,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from graphlib import TopologicalSorter
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ from clusterkit.model.image import BuildImage, Image, Install, Pull
 from clusterkit.model.topology import ComponentSpec, Mount, Topology
 
 if TYPE_CHECKING:
+    from jinja2 import Template as JinjaTemplate
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 
@@ -187,12 +189,19 @@ def exports(group: Group, component: Component) -> Mapping[str, Any]:
     return common | {key: give(group) for key, give in component.exports.items()}
 
 
+@cache
 def expressions() -> ImmutableSandboxedEnvironment:
     """The environment in which a user's `{{ }}` are read; unknown names are errors."""
     from jinja2 import StrictUndefined
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 
     return ImmutableSandboxedEnvironment(undefined=StrictUndefined, keep_trailing_newline=True)
+
+
+@cache
+def _compiled(text: str) -> JinjaTemplate:
+    """Once for all nodes: compiling takes far longer than filling in."""
+    return expressions().from_string(text)
 
 
 def _members(spec: ComponentSpec, component: Component, allocation: Allocation) -> Iterator[Member]:
@@ -216,14 +225,13 @@ def _node(
     member: Member,
     references: Mapping[str, Any],
 ) -> NodePlan:
-    environment = expressions()
     names = {"components": references, "node": member, "component": group, "cluster": topology.name}
 
     def filled(text: str, *key: str) -> str:
         if "{" not in text:
             return text
         try:
-            return environment.from_string(text).render(names)
+            return _compiled(text).render(names)
         except Exception as error:  # an expression may fail in any way: -"text", 1/0, a name that is not there
             raise UsageError(
                 f"{text!r} cannot be filled in: {error}",

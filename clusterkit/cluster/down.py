@@ -7,7 +7,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from clusterkit import locks
-from clusterkit.chaos.scene import open_agent
 from clusterkit.cluster.site import WORKERS, Site, all_of, count, retire
 from clusterkit.errors import ClusterkitError
 from clusterkit.providers.docker_agent import DockerAgent
@@ -65,6 +64,8 @@ def _heal_first(site: Site, cluster: str) -> None:
 
     What cannot be healed is told; it does not keep anybody from taking the cluster down.
     """
+    from clusterkit.chaos.scene import open_agent
+
     try:
         with open_agent(site.provider, site.journal) as agent:
             for mark in reversed(agent.marks(cluster)):
@@ -82,6 +83,8 @@ def remove_disks(site: Site, cluster: str, nodes: Sequence[str] | None = None) -
     """
     if not DockerAgent(site.provider.client).exists():
         return
+    from clusterkit.chaos.scene import open_agent
+
     try:
         with open_agent(site.provider, site.journal) as agent:
             agent.call("disks_remove", cluster=cluster, nodes=nodes)

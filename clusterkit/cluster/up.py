@@ -12,9 +12,6 @@ from ipaddress import ip_address, ip_network
 from pathlib import Path
 
 from clusterkit import locks
-from clusterkit.chaos.links import settle
-from clusterkit.chaos.scene import open_agent
-from clusterkit.chaos.strike import LINKS
 from clusterkit.cluster.changes import Change, differences
 from clusterkit.cluster.down import take_down
 from clusterkit.cluster.site import Site, count
@@ -138,6 +135,9 @@ def _name_faults(site: Site, cluster: str, error: NotReady) -> None:
     agent = DockerAgent(site.provider.client)
     if not agent.exists():
         return
+    from clusterkit.chaos.scene import open_agent
+    from clusterkit.chaos.strike import LINKS
+
     with open_agent(site.provider, site.journal) as conversation:
         broken = [mark for mark in conversation.marks(cluster) if mark.owner != LINKS]
     if broken:
@@ -262,6 +262,9 @@ def _settle_links(site: Site, topology: Topology) -> int:
     agent = DockerAgent(site.provider.client)
     if not topology.links and not agent.exists():
         return 0
+    from clusterkit.chaos.links import settle
+    from clusterkit.chaos.scene import open_agent
+
     record = site.provider.find(topology.name)
     assert record is not None  # it has just become healthy
     with open_agent(site.provider, site.journal) as conversation:
@@ -476,6 +479,8 @@ def _disks(site: Site, cluster: str, rendered: Mapping[str, Rendered], *, is_new
     sizes = {name: node.plan.data_bytes for name, node in rendered.items() if node.plan.has_disk}
     if not sizes:
         return {}
+    from clusterkit.chaos.scene import open_agent
+
     with open_agent(site.provider, site.journal) as agent, site.journal.step(f"attach {count(len(sizes), 'disk')}"):
         if is_new:
             agent.call("disks_remove", cluster=cluster, nodes=None)
