@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from clusterkit.errors import Problem, TopologyError, UsageError
-from clusterkit.gallery.compose_file import ComposeFile, Map, read_compose, services, text
+from clusterkit.gallery.compose_file import ComposeFile, Map, items, read_compose, services, text
 from clusterkit.gallery.compose_hosts import Group, Hosts
 from clusterkit.gallery.compose_service import Carrier, service_body
 from clusterkit.gallery.compose_systems import system_body
@@ -110,7 +110,7 @@ def _left_out(
     lines = compose.top["services"].lines
     out: dict[str, str] = {}
     for name, body in found.items():
-        asked = [text(each) for each in body.get("profiles") or [] if text(each)]
+        asked = [text(each) for each in items(body.get("profiles"))]
         if asked and "*" not in profiles and not set(asked) & set(profiles):
             out[name] = f"it is of the profile {asked[0]}; take it with --profile {asked[0]}"
         for other, how in _dependencies(body):
@@ -148,10 +148,10 @@ def _dependencies(body: Map) -> Iterator[tuple[str, str]]:
     if isinstance(asked, Map):
         for name, how in asked.items():
             yield name, text(how.get("condition")) if isinstance(how, Map) else ""
-    elif isinstance(asked, list):
-        for name in asked:
+    for name in items(asked):
+        if not isinstance(name, Map):
             yield text(name), ""
-    for link in body.get("links") or []:
+    for link in items(body.get("links")):
         yield text(link).partition(":")[0], ""
 
 
@@ -275,7 +275,7 @@ def _publish_once(made: list[Written], notes: _Notes, lines: Mapping[str, int]) 
         for port, number in one.body.get("publish", {}).items():
             wanted = set(range(number, number + int(one.body.get("replicas", 3))))
             if wanted & taken or max(wanted) > 65535:
-                what = f"{one.name}: ports {number} to {max(wanted)} of this machine are another's: it gets free ones"
+                what = f"{one.name}: another component has of the ports {number} to {max(wanted)}: free ones are chosen"
                 notes.add(lines[one.name], what, one.name)
                 one.comments.append(what)
             else:

@@ -37,6 +37,12 @@ def text(value: object) -> str:
     return str(value) if isinstance(value, Text) and value.value is not None else ""
 
 
+def items(value: object) -> list[Any]:
+    """The Texts and Maps of a list; a scalar alone is a list of one, where Compose says so or a user meant it."""
+    each = value if isinstance(value, list) else [value]
+    return [item for item in each if isinstance(item, Map) or text(item)]
+
+
 class Map(dict[str, Any]):
     """A mapping; `lines`: key -> the line of its key; `reset`: keys that are not to be taken from what it extends."""
 

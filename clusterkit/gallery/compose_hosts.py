@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
 
-from clusterkit.gallery.compose_file import Map, as_map, text
+from clusterkit.gallery.compose_file import Map, as_map, items, text
 from clusterkit.gallery.compose_words import command_words
 
 _NAMES_A_HOST = re.compile(r"HOST|ADDR|SERVER|NODE|ENDPOINT|UR[IL]|PEER|BROKER|MASTER|UPSTREAM", re.IGNORECASE)
@@ -70,7 +70,7 @@ def _names(service: str, body: Map) -> list[str]:
     found = [service, text(body.get("container_name")), text(body.get("hostname"))]
     networks = body.get("networks")
     for network in networks.values() if isinstance(networks, Map) else ():
-        found += [text(alias) for alias in (network.get("aliases") or [] if isinstance(network, Map) else [])]
+        found += [text(alias) for alias in items(network.get("aliases") if isinstance(network, Map) else None)]
     return [name for name in dict.fromkeys(found) if name]
 
 

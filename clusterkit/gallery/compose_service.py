@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from clusterkit.gallery.compose_file import ComposeFile, Map, Text, as_map, text
+from clusterkit.gallery.compose_file import ComposeFile, Map, Text, as_map, items, text
 from clusterkit.gallery.compose_hosts import Hosts
 from clusterkit.gallery.compose_words import ports, size, words
 from clusterkit.gallery.known_images import is_store
@@ -111,7 +111,7 @@ def replicas(carrier: Carrier, body: Map) -> dict[str, int]:
     if asked.isdecimal():
         return {"replicas": int(asked)}
     image = text(body.get("image"))
-    named = [item for item in body.get("volumes") or [] if _volume(item)]
+    named = [item for item in items(body.get("volumes")) if _volume(item)]
     if image and is_store(image):
         carrier.say(body["image"].line, f"{image} keeps data and clusterkit has no kind for it: one node, not three")
         return {"replicas": 1}
@@ -214,7 +214,7 @@ def _ports(carrier: Carrier, body: Map) -> dict[str, Any]:
             numbers[name] = port.target
             if port.host is not None:
                 publish[name] = port.host
-    for item in body.get("expose") or []:
+    for item in items(body.get("expose")):
         number = text(item).partition("/")[0]
         if number.isdecimal() and int(number) not in taken:
             taken[int(number)] = f"p{number}"
@@ -242,7 +242,7 @@ def _environment(carrier: Carrier, body: Map) -> dict[str, Any]:
     made: dict[str, Any] = {}
     files = []
     given = body.get("env_file")
-    for item in given if isinstance(given, list) else [given] if given is not None else []:
+    for item in items(given):
         file = text(item.get("path")) if isinstance(item, Map) else text(item)
         if carrier.exists(file):
             files.append(carrier.path(file))
@@ -270,7 +270,7 @@ def _mounts(carrier: Carrier, body: Map) -> dict[str, Any]:
 
 def _binds(carrier: Carrier, body: Map) -> Iterator[str]:
     line = body.lines.get("volumes", 1)
-    for item in body.get("volumes") or []:
+    for item in items(body.get("volumes")):
         if isinstance(item, Map):
             kind, source, target = (text(item.get(key)) for key in ("type", "source", "target"))
             is_read_only = text(item.get("read_only")) == "true"
@@ -293,7 +293,7 @@ def _binds(carrier: Carrier, body: Map) -> Iterator[str]:
 def _files(carrier: Carrier, body: Map, which: str) -> Iterator[str]:
     """Secrets and configs that are files become mounts, where Compose puts them."""
     defined = carrier.compose.top.get(which)
-    for item in body.get(which) or []:
+    for item in items(body.get(which)):
         name = text(item.get("source")) if isinstance(item, Map) else text(item)
         given = text(item.get("target")) if isinstance(item, Map) else ""
         place = "/run/secrets/" if which == "secrets" else "/"

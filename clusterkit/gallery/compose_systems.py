@@ -34,6 +34,12 @@ def system_body(carrier: Carrier, group: Group, found: Mapping[str, Map]) -> dic
         image.line,
         f"the file asks for {image}; clusterkit installs its own {group.kind} (write image: {image} to run that one)",
     )
+    if group.kind == "redis":
+        carrier.say(
+            image.line,
+            f"of the nodes of {group.name} only the primary takes writes, {group.name}-1 at first: a program that has "
+            f'the host name "{group.of[0]}" in its own code must be given that one',
+        )
     made |= _options(group.kind, body)
     if group.kind == "redis-sentinel":
         made |= _watched(carrier, body, found)

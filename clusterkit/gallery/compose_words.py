@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from clusterkit.gallery.compose_file import Map, Text, text
+from clusterkit.gallery.compose_file import Map, Text, items, text
 
 _PORT = re.compile(
     r"(?:(?:\[[^]]*\]|\d+\.\d+\.\d+\.\d+):)?(?:(?P<host>\d+(?:-\d+)?)?:)?(?P<target>\d+(?:-\d+)?)(?:/(?P<protocol>\w+))?"
@@ -27,7 +27,7 @@ class PortWord:
 
 def ports(body: Map) -> Iterator[PortWord | Text]:
     """The `ports` of a service, ranges port by port; the Text of those that cannot be read."""
-    for item in body.get("ports") or []:
+    for item in items(body.get("ports")):
         if isinstance(item, Map):
             given = {key: text(value) for key, value in item.items()}
             word = f"{given.get('published', '')}:{given.get('target', '')}/{given.get('protocol', 'tcp')}".lstrip(":")

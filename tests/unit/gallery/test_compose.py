@@ -202,6 +202,39 @@ def test_names_never_meet(folder: Path) -> None:
     assert sorted(spec.image or "" for spec in topology.components.values()) == ["x/1", "x/2", "x/3", "x/4"]
 
 
+KEYS = (
+    "build", "cap_add", "command", "configs", "container_name", "cpus", "depends_on", "deploy", "entrypoint",
+    "env_file", "environment", "expose", "extends", "healthcheck", "image", "links", "mem_limit", "networks", "ports",
+    "profiles",
+    "restart", "scale", "secrets", "user", "volumes", "working_dir", "no_such_key",
+)  # fmt: skip
+ODD = (
+    "x",
+    "5",
+    "",
+    "[]",
+    "{}",
+    "[[]]",
+    "[{}]",
+    "{a: b}",
+    "{a: {b: c}}",
+    "[1, 2]",
+    "'{{ x'",
+    "[{a: [b]}]",
+    "-1",
+    "a:b:c",
+)
+
+
+@pytest.mark.parametrize("key", KEYS)
+@pytest.mark.parametrize("image", ["x/y", "redis", "etcd", "bitnami/redis-sentinel"])
+def test_whatever_stands_at_a_key_the_rest_is_imported(key: str, image: str, folder: Path) -> None:
+    for odd in ODD:
+        body = f"{{image: {odd}}}" if key == "image" else f"{{image: {image}, {key}: {odd}}}"
+        topology, _ = taken(f"services:\n  good: {{image: x/good}}\n  odd: {body}\n", folder)
+        assert "good" in topology.components
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
