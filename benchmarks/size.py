@@ -19,9 +19,9 @@ from clusterkit.providers.docker_stats import parse
 SETS = (1, 2, 4)
 RUNS = 3
 SET = """\
-  registry{n}: {{kind: etcd}}
-  cache{n}: {{kind: redis}}
-  sentinel{n}: {{kind: redis-sentinel, watches: cache{n}}}
+  registry{n}: {{{{kind: etcd}}}}
+  cache{n}: {{{{kind: redis}}}}
+  sentinel{n}: {{{{kind: redis-sentinel, watches: cache{n}}}}}
 """
 
 

@@ -37,7 +37,7 @@ from clusterkit.provision.builder import (
 )
 from clusterkit.provision.install import install
 from clusterkit.provision.recipe import base_tag, image_tag
-from clusterkit.provision.sources import Machine, masked
+from clusterkit.provision.sources import PROXIES, Machine, masked
 
 if TYPE_CHECKING:
     from docker import APIClient
@@ -273,6 +273,7 @@ def docker_build(journal: Journal, image: BuildImage, tag: str, *, use_cache: bo
     command += ["--label", f"{KIND}=build", "--label", f"{HASH}={tag.rpartition(':')[2]}"]
     for name, value in build.args.items():
         command += ["--build-arg", f"{name}={value}"]
+    command += _proxies(os.environ)
     environment = {**os.environ, "BUILDKIT_PROGRESS": "plain"}
     if subprocess.run(["docker", "buildx", "version"], check=False, capture_output=True).returncode != 0:
         environment["DOCKER_BUILDKIT"] = "0"
@@ -298,6 +299,19 @@ def docker_build(journal: Journal, image: BuildImage, tag: str, *, use_cache: bo
             mend=f"mend the Dockerfile; `docker build {build.context}` shows all of it",
             evidence=last,
         )
+
+
+def _proxies(environment: Mapping[str, str]) -> list[str]:
+    """Options that let a build use the proxies of this machine, and keep them out of the image.
+
+    Docker knows these arguments by itself, and leaves them out of the history. Without a value it takes the one of its
+    environment, so that no login stands in the list of processes. A proxy on loopback is reached through the host's
+    network. Source: Docker's reference of Dockerfiles, "Predefined ARGs".
+    """
+    names = [name for word in PROXIES for name in (word, word.upper()) if environment.get(name)]
+    options = [option for name in names for option in ("--build-arg", name)]
+    is_here = any(re.search(r"//([^/@]*@)?(localhost|127\.|\[::1\])", environment[name]) for name in names)
+    return [*options, "--network", "host"] if is_here else options
 
 
 def _users(text: str) -> Mapping[str, tuple[int, int]]:
