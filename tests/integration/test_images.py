@@ -277,6 +277,21 @@ def test_a_build_of_the_user_is_made_once_and_again_when_its_context_changes(wor
     assert workshop.run(second.tag, "cat", "/greeting") == "good day\n"
 
 
+def test_proxies_reach_a_build_and_stay_out_of_the_image(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+    base = workshop.images.ensure({Install("service")})[Install("service")].tag
+    secret = f"canary{secrets.token_hex(4)}"
+    monkeypatch.setenv("http_proxy", f"http://{secret}:{secret}@127.0.0.1:9")
+    monkeypatch.setenv("HTTPS_PROXY", f"http://{secret}@proxy.invalid:9")
+    (workshop.folder / "Dockerfile").write_text(f"FROM {base}\nRUN echo ${{#http_proxy}} ${{#HTTPS_PROXY}} > /seen\n")
+    image = BuildImage(f"test-{secrets.token_hex(4)}", Build(workshop.folder))
+    tag = workshop.images.ensure({image})[image].tag
+    workshop.tags.append(tag)
+    lengths = [len(os.environ["http_proxy"]), len(os.environ["HTTPS_PROXY"])]
+    assert workshop.run(tag, "cat", "/seen").split() == [str(length) for length in lengths]
+    saved = subprocess.run(["docker", "save", tag], capture_output=True, check=True).stdout
+    assert secret.encode() not in saved
+
+
 def test_a_build_that_fails_shows_its_last_lines(workshop: Workshop) -> None:
     base = workshop.images.ensure({Install("service")})[Install("service")].tag
     (workshop.folder / "Dockerfile").write_text(f"FROM {base}\nRUN echo the oven is cold && exit 7\n")
