@@ -33,8 +33,8 @@ def test_what_is_promised_by_name() -> None:
         "wait_healthy",
     }  # fmt: skip
     assert _public(ClusterNode) == {
-        "address", "component", "exec", "kill", "name", "pause", "port", "put", "read", "start", "state", "stop", "unpause",
-        "zone",
+        "address", "component", "exec", "kill", "name", "pause", "port", "put", "read", "start", "state", "stop",
+        "unpause", "zone",
     }  # fmt: skip
 
 
