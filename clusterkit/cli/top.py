@@ -6,7 +6,7 @@ import json
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,7 +36,8 @@ _FIRST = 4.0
 def command(file: Path | None, cluster: str | None, once: bool, output: str, targets: tuple[str, ...]) -> None:
     """Show what nodes use now: processors, memory, network, disk.
 
-    On a terminal anew each second, until Ctrl-C; elsewhere once. CPU is in processors: 0.50 is half of one.
+    On a terminal anew each second, until Ctrl-C or the cluster is gone; elsewhere once. CPU is in processors: 0.50 is
+    half of one.
 
     \b
     clusterkit top
@@ -44,16 +45,40 @@ def command(file: Path | None, cluster: str | None, once: bool, output: str, tar
     """
     opened = open_cluster(file, cluster)
     nodes = opened.select(targets)
-    seen: dict[str, Usage] = {}
-    for node in nodes:
-        threading.Thread(target=_read, args=(node, seen), daemon=True).start()
-    _wait_for_first(nodes, seen)
+    meters = _Meters()
+    meters.watch(nodes)
+    _wait_for_first(nodes, meters.seen)
     if output == "json":
-        click.echo(json.dumps([{"node": node.name, **_figures(seen.get(node.name))} for node in nodes], indent=2))
+        click.echo(
+            json.dumps([{"node": node.name, **_figures(meters.seen.get(node.name))} for node in nodes], indent=2)
+        )
     elif once or not is_terminal(sys.stdout):
-        _show(nodes, seen)
+        _show(nodes, meters.seen)
     else:
-        _draw(opened, nodes, seen)
+        chosen = {node.name for node in nodes} if targets else set()
+        _draw(opened, chosen, meters)
+
+
+class _Meters:
+    """What nodes use, each read over a connection of its own, which ends with the process or when the node stops.
+
+    `seen`: node name -> the latest; nodes that do not run are left out.
+    """
+
+    def __init__(self) -> None:
+        self.seen: dict[str, Usage] = {}
+        self._threads: dict[str, threading.Thread] = {}
+
+    def watch(self, nodes: Sequence[NodeRecord]) -> None:
+        """Begins to read those that run and are not read yet: new ones, and those that were started again."""
+        from clusterkit.node import State
+
+        for node in nodes:
+            thread = self._threads.get(node.runtime_id)
+            if node.state in (State.RUNNING, State.PAUSED) and not (thread and thread.is_alive()):
+                thread = threading.Thread(target=_read, args=(node, self.seen), daemon=True)
+                self._threads[node.runtime_id] = thread
+                thread.start()
 
 
 def _read(node: NodeRecord, seen: dict[str, Usage]) -> None:
@@ -91,9 +116,12 @@ def _show(nodes: Sequence[NodeRecord], seen: Mapping[str, Usage]) -> None:
 
 
 def _row(node: NodeRecord, usage: Usage | None) -> dict[str, str]:
+    from clusterkit.node import State
+
     if usage is None:
         empty = dict.fromkeys(("memory", "of", "in", "out", "read", "written", "processes"), "-")
-        return {"node": node.name, "cpu": "-", **empty}
+        stopped = f"exited {node.exit_code}" if node.exit_code is not None else node.state.value
+        return {"node": node.name, "cpu": "..." if node.state is State.RUNNING else stopped, **empty}
     return {
         "node": node.name,
         "cpu": f"{usage.cpu:.2f}",
@@ -116,9 +144,15 @@ def _size(amount: float) -> str:
     return f"{amount:.1f}".rstrip("0").rstrip(".") + unit if amount < 100 else f"{amount:.0f}{unit}"
 
 
-def _draw(opened: Cluster, nodes: Sequence[NodeRecord], seen: Mapping[str, Usage]) -> None:
-    while True:
+def _draw(opened: Cluster, chosen: Set[str], meters: _Meters) -> None:
+    """`chosen`: names of nodes; none: all that there are, new ones too."""
+    while opened.record is not None and opened.record.nodes:
+        nodes = [node for node in opened.record.nodes if not chosen or node.name in chosen]
+        meters.watch(nodes)
         click.clear()
         click.echo(f"{opened.name}   {time.strftime('%H:%M:%S')}   Ctrl-C ends this")
-        _show(nodes, seen)
+        if nodes:
+            _show(nodes, meters.seen)
         time.sleep(_EVERY)
+        opened.forget()
+    opened.journal.say(f'the cluster "{opened.name}" is gone')
