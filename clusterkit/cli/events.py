@@ -5,18 +5,21 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from queue import Empty, Queue
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from clusterkit.cli._complete import targets as complete_targets
 from clusterkit.cli.context import Cluster, name_option, open_cluster
 from clusterkit.cli.options import Quantity, file_option
+from clusterkit.errors import EXIT_INTERRUPTED, EXIT_OK, EnvironmentTrouble, UsageError
 from clusterkit.units import Duration
 
 if TYPE_CHECKING:
+    from clusterkit.agent.client import Mark
     from clusterkit.health.events import Event
     from clusterkit.health.status import NodeHealth
 
@@ -25,35 +28,71 @@ _EVERY = 1.0
 
 
 @click.command()
+@click.argument("targets", nargs=-1, metavar="[TARGET]...", shell_complete=complete_targets)
 @file_option
 @name_option
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line, for programs.")
 @click.option("--since", type=Quantity(Duration), help="Nodes' events of this time first, as far as the engine knows.")
 @click.option("--follow/--no-follow", default=True, help="Go on until Ctrl-C, or until the cluster is gone.")
-def command(file: Path | None, cluster: str | None, as_json: bool, since: Duration | None, follow: bool) -> None:
+def command(
+    targets: tuple[str, ...],
+    file: Path | None,
+    cluster: str | None,
+    as_json: bool,
+    since: Duration | None,
+    follow: bool,
+) -> int:
     """Tell what happens: nodes, roles, health, faults.
 
     Nodes start, end, are paused and removed; somebody else leads; a node becomes unhealthy; a fault comes or is healed.
-    Nodes' events have the engine's time; roles, health and faults are looked at each second.
+    Nodes' events have the engine's time; roles, health and faults are looked at each second. TARGET is a node, a
+    pattern (cache-*), a component, a zone (zone:a) or a role (leader of registry).
 
     \b
     clusterkit events
-    clusterkit events --json | jq 'select(.kind == "role")'
+    clusterkit events cache --json | jq 'select(.kind == "leader")'
     clusterkit events --since 10m --no-follow
     """
     opened = open_cluster(file, cluster)
-    opened.found  # noqa: B018 - it raises where no such cluster is up
+    is_wanted = _picker(opened, targets)
 
     def tell(event: Event) -> None:
-        click.echo(json.dumps(event.as_json(opened.name)) if as_json else str(event))
+        if is_wanted(event):
+            click.echo(json.dumps(event.as_json(opened.name)) if as_json else str(event))
 
     begun = time.time()
-    if since is not None:
-        for event in _of_nodes(opened, begun - since.seconds, until=begun):
-            tell(event)
-    if follow:
-        _follow(opened, begun, tell)
-        opened.journal.say(f'the cluster "{opened.name}" is gone')
+    try:
+        if since is not None:
+            for event in _of_nodes(opened, begun - since.seconds, until=begun):
+                tell(event)
+        if follow:
+            _follow(opened, begun, tell)
+            opened.journal.say(f'the cluster "{opened.name}" is gone')
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED  # the usual end: nothing to say about it
+    return EXIT_OK
+
+
+def _picker(opened: Cluster, targets: tuple[str, ...]) -> Callable[[Event], bool]:
+    """Which events are meant: of the nodes named, of their components, of nodes that come later by the same words."""
+    from clusterkit.model.select import Candidate, select
+
+    chosen = {node.name: node.component for node in opened.select(targets)}
+
+    def is_named(event: Event) -> bool:
+        try:
+            return bool(select(targets, [Candidate(event.node, event.component, "")]))
+        except UsageError:  # the words name no node like this one
+            return False
+
+    def pick(event: Event) -> bool:
+        if not targets or event.node in chosen or chosen.keys() & event.nodes:
+            return True
+        if event.kind == "leader":
+            return event.component in chosen.values()
+        return event.kind == "node" and is_named(event)
+
+    return pick
 
 
 def _follow(opened: Cluster, begun: float, tell: Callable[[Event], None]) -> None:
@@ -95,28 +134,40 @@ def _of_nodes(opened: Cluster, since: float, until: float | None = None) -> Any:
 
 
 def _look(opened: Cluster, queue: Queue[Any]) -> None:
-    """Until the cluster is gone; None is the last thing said."""
-    from clusterkit.cli._chaos_words import marks_now, split
-    from clusterkit.health.events import of_faults, of_health
+    """Until the cluster is gone; None is the last thing said. While nodes are made anew their network stays."""
+    from clusterkit.cli._chaos_words import split
+    from clusterkit.health.events import of_faults, of_health, of_leaders
     from clusterkit.health.status import look
 
     health: dict[str, NodeHealth] = {}
-    faults: dict[str, str] | None = None
+    faults: Sequence[Mark] = ()
     while True:
         opened.forget()
-        if opened.record is None or not opened.record.nodes:
+        if opened.record is None or not (opened.record.nodes or opened.record.subnet):
             queue.put(None)
             return
         now = time.time_ns()
-        if opened.topology_read is not None:
+        if opened.topology_read is not None and opened.record.nodes:
             seen = look(opened.plan, opened.provider, opened.record)
             components = {node.name: node.component for node in opened.record.nodes}
-            for event in of_health(health, seen, components, now):
+            for event in (*of_leaders(health, seen, components, now), *of_health(health, seen, components, now)):
                 queue.put(event)
             health = seen
-        marks, _links = split(marks_now(opened.provider.client, opened.name) or ())
-        in_force = {mark.id: mark.words for mark in marks}
-        for event in of_faults(faults if faults is not None else {}, in_force, now):
-            queue.put(event)
-        faults = in_force
+        marks = _marks(opened)
+        if marks is not None:
+            in_force, _links = split(marks)
+            for event in of_faults(faults, in_force, now):
+                queue.put(event)
+            faults = in_force
         time.sleep(_EVERY)
+
+
+def _marks(opened: Cluster) -> Sequence[Mark] | None:
+    """What the agent has in its ledger; None where none answers. One that died is started again by the engine and keeps
+    its ledger: nothing is healed because nobody can be asked."""
+    from clusterkit.cli._chaos_words import marks_now
+
+    try:
+        return marks_now(opened.provider.client, opened.name)
+    except EnvironmentTrouble:
+        return None

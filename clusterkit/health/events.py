@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
 
+from clusterkit.agent.client import Mark
 from clusterkit.health.status import NodeHealth
 
-Kind = Literal["node", "role", "health", "fault"]
+Kind = Literal["node", "role", "leader", "health", "fault"]
+
+LEADS = frozenset({"leader", "primary"})
 
 _OF_THE_ENGINE = {
     "create": "created",
@@ -26,9 +29,11 @@ _OF_THE_ENGINE = {
 
 @dataclass(frozen=True)
 class Event:
-    """One thing that happened. `time_ns` since 1970: of the engine where it is a node's, else of when it was seen.
+    """One thing that happened. `time_ns` since 1970: of the engine where it is a node's, of the agent where a fault was
+    injected, else of when it was seen.
 
-    `what`: created, started, ended, ...; a role; healthy, unhealthy or down; injected or healed. `detail` says more.
+    `what`: created, started, ended, ...; a role; who leads; healthy, unhealthy or down; injected, overdue or healed.
+    `detail` says more. `nodes`: those of a fault.
     """
 
     time_ns: int
@@ -37,6 +42,7 @@ class Event:
     node: str = ""
     component: str = ""
     detail: str = ""
+    nodes: tuple[str, ...] = ()
 
     def as_json(self, cluster: str) -> dict[str, Any]:
         """`time` is in UTC, to the millisecond."""
@@ -76,14 +82,36 @@ def of_health(
             yield Event(time_ns, "health", now.verdict, node, component, now.seen)
 
 
-def of_faults(before: Mapping[str, str], after: Mapping[str, str], time_ns: int) -> Iterator[Event]:
-    """Faults that came and went; id -> words."""
-    for fault, words in after.items():
-        if fault not in before:
-            yield Event(time_ns, "fault", "injected", component=fault, detail=words)
-    for fault, words in before.items():
-        if fault not in after:
-            yield Event(time_ns, "fault", "healed", component=fault, detail=words)
+def of_leaders(
+    before: Mapping[str, NodeHealth], after: Mapping[str, NodeHealth], components: Mapping[str, str], time_ns: int
+) -> Iterator[Event]:
+    """Who leads a component, where that changed: nobody, or two at once, while a partition lasts."""
+    for component in dict.fromkeys(components.values()):
+        were, are = (
+            ", ".join(node for node, seen in look.items() if seen.role in LEADS and components.get(node) == component)
+            for look in (before, after)
+        )
+        if were != are:
+            yield Event(
+                time_ns, "leader", are or "nobody", component=component, detail=f"was {were or 'nobody'}" * bool(before)
+            )
+
+
+def of_faults(before: Sequence[Mark], after: Sequence[Mark], time_ns: int) -> Iterator[Event]:
+    """Faults that came and went, and those that should have ended and did not: `chaos heal` ends them."""
+    known = {mark.id: mark for mark in before}
+    for mark in after:
+        was = known.pop(mark.id, None)
+        if was is None:
+            yield _fault(mark.since_ns, "injected", mark)
+        if mark.is_overdue and not (was and was.is_overdue):
+            yield _fault(time_ns, "overdue", mark)
+    for mark in known.values():
+        yield _fault(time_ns, "healed", mark)
+
+
+def _fault(time_ns: int, what: str, mark: Mark) -> Event:
+    return Event(time_ns, "fault", what, component=mark.id, detail=mark.words, nodes=mark.nodes)
 
 
 def _at(time_ns: int) -> datetime:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tarfile
 import urllib.request
+from typing import Any
 
 import pytest
 
@@ -65,8 +66,12 @@ def test_what_happens_is_told(arena: Folder) -> None:
     ) as stream:
         assert stream.stdout is not None
         told = map(json.loads, stream.stdout)
-        first = [next(told) for _ in range(18)]
+        first: list[dict[str, Any]] = []
+        while sum(one["kind"] == "health" for one in first) < 9:
+            first.append(next(told))
         assert sum(one["kind"] == "role" for one in first) == 9
+        led = {one["component"]: one["what"] for one in first if one["kind"] == "leader"}
+        assert [led["cache"]] == arena.roles("primary")
         arena.run("pause", "cache-2")
         arena.run("unpause", "cache-2")
         seen: list[tuple[str, str, str]] = []
@@ -79,3 +84,7 @@ def test_what_happens_is_told(arena: Folder) -> None:
         assert stream.wait(10) == 130
     past = arena.run("events", "--since", "5m", "--no-follow").stdout
     assert "cache-2      paused" in past
+    of_one = arena.run("events", "cache-2", "--since", "5m", "--no-follow").stdout
+    assert "cache-2      paused" in of_one
+    assert "cache-1 " not in of_one
+    assert 'did you mean "cache"' in arena.run("events", "cach", code=64).stderr

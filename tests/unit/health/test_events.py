@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from clusterkit.health.events import Event, of_engine, of_faults, of_health
+from dataclasses import replace
+
+from clusterkit.agent.client import Mark
+from clusterkit.health.events import Event, of_engine, of_faults, of_health, of_leaders
 from clusterkit.health.status import NodeHealth
 
 COMPONENTS = {"cache-1": "cache", "cache-2": "cache"}
@@ -39,11 +42,31 @@ def test_the_first_look_tells_all() -> None:
     ]
 
 
-def test_faults_come_and_go() -> None:
-    assert list(of_faults({"kill-1": "kill cache-1"}, {"cut-1": "cut cache-2"}, 7)) == [
-        Event(7, "fault", "injected", component="cut-1", detail="cut cache-2"),
-        Event(7, "fault", "healed", component="kill-1", detail="kill cache-1"),
+def test_leaders_none_of_them_and_two() -> None:
+    one = {"cache-1": NodeHealth("healthy", "primary"), "cache-2": NodeHealth("healthy", "replica")}
+    none = {"cache-1": NodeHealth("down"), "cache-2": NodeHealth("healthy", "replica")}
+    two = {name: NodeHealth("healthy", "primary") for name in COMPONENTS}
+    told = [
+        (event.component, event.what, event.detail)
+        for before, after in (({}, one), (one, one), (one, none), (none, two))
+        for event in of_leaders(before, after, COMPONENTS, 7)
     ]
+    assert told == [
+        ("cache", "cache-1", ""),
+        ("cache", "nobody", "was cache-1"),
+        ("cache", "cache-1, cache-2", "was nobody"),
+    ]
+
+
+def test_faults_come_get_overdue_and_go() -> None:
+    mark = Mark("cut-1", "shop", "isolate", "cut", "isolate cache-1", ("cache-1", "cache-2"), 5, 9.0, {}, {})
+    overdue = replace(mark, left_s=0.0, is_overdue=True)
+    injected = Event(5, "fault", "injected", component="cut-1", detail="isolate cache-1", nodes=mark.nodes)
+    assert list(of_faults([], [mark], 7)) == [injected]
+    assert list(of_faults([mark], [mark], 7)) == []
+    assert list(of_faults([mark], [overdue], 7)) == [replace(injected, time_ns=7, what="overdue")]
+    assert list(of_faults([overdue], [overdue], 7)) == []
+    assert list(of_faults([overdue], [], 7)) == [replace(injected, time_ns=7, what="healed")]
 
 
 def test_as_json() -> None:
