@@ -301,8 +301,13 @@ class Cluster:
     def _scene(self) -> Iterator[Scene]:
         from clusterkit.chaos.scene import open_scene
 
-        with open_scene(self._site.provider, self._site.journal, self._record(), self._plan) as scene:
+        with open_scene(self._site.provider, self._site.journal, self._record(), self._plan, self._scale) as scene:
             yield scene
+
+    def _scale(self, counts: Mapping[str, int]) -> None:
+        from clusterkit.scaling import scale
+
+        scale(self._site, self.name, self._topology.file, counts)
 
     def _renew(self, struck: Struck, stop: threading.Event) -> None:
         """Over a conversation of its own. What fails once is tried again: the lease outlasts many tries."""

@@ -18,6 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import date
+from functools import partial
 from pathlib import Path
 from random import Random
 
@@ -31,6 +32,7 @@ from clusterkit.cluster import Site, planned
 from clusterkit.errors import ClusterkitError
 from clusterkit.journal import Journal
 from clusterkit.providers.docker import DockerProvider
+from clusterkit.scaling import scale
 
 ROOT = Path(__file__).resolve().parents[1]
 CLUSTERKIT = str(Path(sys.executable).with_name("clusterkit"))
@@ -60,6 +62,8 @@ CASES: tuple[tuple[str, dict[str, object]], ...] = (
     ("restart", {"target": "sentinel"}),
     ("rolling-restart", {"target": "registry"}),
     ("crash-loop", {"target": "sentinel-2"}),
+    ("grow", {"target": "cache"}),
+    ("shrink", {"target": "registry", "nodes": 2}),
     ("partition", {"target": "registry"}),
     ("partition", {"shape": "zones"}),
     ("partition", {"shape": "ring", "target": "registry"}),
@@ -147,7 +151,9 @@ def running_cluster() -> Iterator[Scene]:
             record = provider.find(name)
             assert record is not None
             site = Site(provider, Journal(), folder / ".clusterkit" / name)
-            with open_scene(provider, Journal(), record, lambda: planned(site, topology, registry, record)) as scene:
+            grow = partial(scale, site, name, folder / "clusterkit.yml")
+            plan = partial(planned, site, topology, registry, record)
+            with open_scene(provider, Journal(), record, plan, grow) as scene:
                 yield scene
         finally:
             subprocess.run([CLUSTERKIT, "down", "--name", name], cwd=folder, check=True, stdin=subprocess.DEVNULL)

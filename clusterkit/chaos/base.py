@@ -124,7 +124,8 @@ class Scene:
 
     `service` acts on a node's service (start, stop); `wait_ready(names, seconds)` waits until these nodes are healthy,
     and raises NotReady; `roles()` asks the systems themselves: node name -> role names; `look()` is the same scene,
-    looked at anew. `random` is where all chance comes from. `say` tells a person what is going on.
+    looked at anew; `scale(component -> count)` lets nodes join and leave. `random` is where all chance comes from.
+    `say` tells a person what is going on.
     """
 
     cluster: str
@@ -135,6 +136,7 @@ class Scene:
     roles: Callable[[], Mapping[str, tuple[str, ...]]]
     find: Callable[[], ClusterRecord | None]
     say: Callable[[str], None]
+    scale: Callable[[Mapping[str, int]], object]
     random: Random = field(default_factory=Random)
 
     def look(self) -> Scene:

@@ -43,9 +43,16 @@ def open_agent(provider: DockerProvider, journal: Journal) -> Iterator[Agent]:
 
 @contextmanager
 def open_scene(
-    provider: DockerProvider, journal: Journal, record: ClusterRecord, plan: Callable[[], Plan]
+    provider: DockerProvider,
+    journal: Journal,
+    record: ClusterRecord,
+    plan: Callable[[], Plan],
+    scale: Callable[[Mapping[str, int]], object],
 ) -> Iterator[Scene]:
-    """`plan` is asked only when a fault needs to know roles or readiness, which the labels do not say."""
+    """`plan` is asked only when a fault needs to know roles or readiness, which the labels do not say.
+
+    `scale`: component -> count; it ends when they are that many, and healthy.
+    """
     with open_agent(provider, journal) as agent:
         yield Scene(
             cluster=record.name,
@@ -56,6 +63,7 @@ def open_scene(
             roles=lambda: _roles(provider, record.name, plan()),
             find=lambda: provider.find(record.name),
             say=journal.say,
+            scale=scale,
         )
 
 

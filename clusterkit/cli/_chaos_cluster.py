@@ -55,7 +55,7 @@ class ChaosCluster(Cluster):
         from clusterkit.chaos.scene import open_scene
 
         record = self.record or ClusterRecord(self.name, "", "", "", ())
-        with open_scene(self.provider, self.journal, record, lambda: self.plan) as scene:
+        with open_scene(self.provider, self.journal, record, lambda: self.plan, self.scale) as scene:
             yield replace(scene, random=Random(seed))  # noqa: S311 - chance that can be repeated, no secret
 
     @contextmanager

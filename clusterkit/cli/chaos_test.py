@@ -303,7 +303,7 @@ def _ground(opened: Cluster) -> Iterator[Ground]:
             f"{', '.join(sorted(missing))} of the cluster that is up does not run",
             mend="bring it up first (clusterkit up), or take it down: then chaos-test brings it up by itself",
         )
-    with open_scene(opened.provider, opened.journal, opened.found, lambda: opened.plan) as scene:
+    with open_scene(opened.provider, opened.journal, opened.found, lambda: opened.plan, opened.scale) as scene:
         for mark in heal(scene):
             opened.journal.say(f"healed before the test: {mark.words}")
         yield Ground(opened.site, opened.topology, opened.registry, opened.plan, scene)

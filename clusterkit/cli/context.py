@@ -95,6 +95,14 @@ class Cluster:
 
         return planned(self.site, self.topology, self.registry, self.found)
 
+    def scale(self, counts: Mapping[str, int]) -> None:
+        """component -> how many nodes it is to have."""
+        from clusterkit.scaling import scale
+
+        if self.file is None:
+            raise UsageError(f'the topology file of "{self.name}" is not known', mend="name it with -f")
+        scale(self.site, self.name, self.file, counts)
+
     def forget(self) -> None:
         """What the engine said is asked for anew: the cluster was changed."""
         for known in ("record", "plan"):

@@ -29,35 +29,17 @@ def command(file: Path | None, counts: tuple[str, ...], wait_timeout: Duration |
     clusterkit scale registry=5 sentinel=5
     """
     from clusterkit.cli._changes import show_outcome
-    from clusterkit.cluster import Wish, up
+    from clusterkit.scaling import scale
 
     wanted = dict(_parsed(word) for word in counts)
-    plain = open_cluster(file, must_read=True)
-    for name in wanted:
-        if name not in plain.topology.components:
-            from clusterkit.model.words import did_you_mean
-
-            raise UsageError(
-                f'no component is called "{name}"', mend=did_you_mean(name, plain.topology.components, "components")
-            )
-    scale = {**plain.found.scale, **wanted}
-    of_file = {name: spec.replicas for name, spec in plain.topology.components.items()}
-    scale = {name: number for name, number in scale.items() if name in of_file}
-    overrides = {name: {"replicas": number} for name, number in scale.items()}
-    opened = open_cluster(file, must_read=True, overrides=overrides)
-    by_hand = {name: number for name, number in scale.items() if number != of_file[name]}
-    outcome = up(
-        opened.site,
-        opened.topology,
-        opened.registry,
-        Wish(scale=by_hand),
-        wait_timeout=wait_timeout.seconds if wait_timeout else None,
-    )
-    show_outcome(opened, outcome)
-    for name, number in by_hand.items():
-        where = opened.topology.where("components", name, "replicas")
+    opened = open_cluster(file, must_read=True)
+    seconds = wait_timeout.seconds if wait_timeout else None
+    done = scale(opened.site, opened.name, opened.topology.file, wanted, wait_timeout=seconds)
+    show_outcome(opened, done.outcome)
+    for name, (count, of_file) in done.by_hand.items():
+        where = done.topology.where("components", name, "replicas")
         opened.journal.say(
-            f"{where} says {name} has {of_file[name]}, and the next up makes it so; write replicas: {number} to keep it"
+            f"{where} says {name} has {of_file}, and the next up makes it so; write replicas: {count} to keep it"
         )
 
 

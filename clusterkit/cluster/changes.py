@@ -68,7 +68,12 @@ def differences(
         elif now.state is State.PAUSED:
             changes.append(Change(name, "unpause", "it was paused"))
     if orphans:
-        changes += [Change(name, "remove", "the topology no longer has it") for name in found if name not in rendered]
+        components = {node.plan.component for node in rendered.values()}
+        for name, node_there in found.items():
+            if name not in rendered:
+                shrinks = node_there.component in components
+                why = f"{node_there.component} shrinks" if shrinks else "the topology no longer has it"
+                changes.append(Change(name, "remove", why))
     return tuple(changes)
 
 

@@ -96,13 +96,15 @@ def up(
     *,
     wait_timeout: float | None = None,
     retain: bool = False,
+    lock_timeout: float = 0.0,
 ) -> Outcome:
     """Makes the cluster what the topology says, and waits until it is healthy.
 
-    `wait_timeout` in seconds, in place of each `timeout:`. A first `up` that fails is undone, unless `retain`.
+    `wait_timeout` in seconds, in place of each `timeout:`; `lock_timeout`: how long another clusterkit that is at work
+    on the cluster is waited for. A first `up` that fails is undone, unless `retain`.
     Raises: NameTaken, Locked, NotReady, InstallFailed, ...
     """
-    with locks.held(site.provider.engine, topology.name):
+    with locks.held(site.provider.engine, topology.name, wait=lock_timeout):
         record = site.provider.find(topology.name)
         check_owner(topology, record)
         if record is None:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from random import Random
 
 from clusterkit.agent.client import Agent, Mark
@@ -19,6 +20,7 @@ from clusterkit.check_topology import read_topology
 from clusterkit.cluster import Site, planned
 from clusterkit.journal import Journal
 from clusterkit.providers.docker import DockerProvider
+from clusterkit.scaling import scale
 from tests.integration.conftest import Folder
 
 
@@ -34,7 +36,8 @@ def scene_of(folder: Folder, seed: int = 0) -> Iterator[Scene]:
     record = provider.find(folder.name)
     assert record is not None
     site = Site(provider, journal, folder.path / ".clusterkit" / folder.name)
-    with open_scene(provider, journal, record, lambda: planned(site, topology, registry, record)) as scene:
+    grow = partial(scale, site, folder.name, folder.path / "clusterkit.yml")
+    with open_scene(provider, journal, record, lambda: planned(site, topology, registry, record), grow) as scene:
         yield replace(scene, random=Random(seed))
 
 

@@ -77,7 +77,8 @@ def test_each_node_gets_what_it_needs_and_why() -> None:
         _record("db-2", State.EXITED, exit_code=137),
         _record("db-3", State.PAUSED),
         _record("db-4", State.CREATED),
-        _record("gone-1"),
+        _record("db-9"),
+        replace(_record("gone-1"), component="gone"),
     )
     wanted = {name: _rendered(name) for name in ("db-1", "db-2", "db-3", "db-4")}
     assert differences(found, wanted) == (
@@ -85,6 +86,7 @@ def test_each_node_gets_what_it_needs_and_why() -> None:
         Change("db-2", "start", "it had ended with code 137"),
         Change("db-3", "unpause", "it was paused"),
         Change("db-4", "create", "it was half made"),
+        Change("db-9", "remove", "db shrinks"),
         Change("gone-1", "remove", "the topology no longer has it"),
     )
 

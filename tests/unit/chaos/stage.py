@@ -95,11 +95,15 @@ def scene(
     roles: Mapping[str, tuple[str, ...]] | None = None,
     service: Callable[[NodeRecord], LiveNode] | None = None,
     seed: int = 1,
+    scale: Callable[[Mapping[str, int]], object] | None = None,
 ) -> Scene:
     record = ClusterRecord("shop", "clusterkit.yml", "10.64.0.0/24", "1", tuple(nodes))
 
     def no_service(record: NodeRecord) -> LiveNode:
         raise AssertionError(f"nobody should act on {record.name}")
+
+    def no_scale(counts: Mapping[str, int]) -> None:
+        raise AssertionError(f"nobody should scale to {counts}")
 
     return Scene(
         cluster="shop",
@@ -110,5 +114,6 @@ def scene(
         roles=lambda: roles or {},
         find=lambda: record,
         say=lambda _text: None,
+        scale=scale or no_scale,
         random=Random(seed),
     )
