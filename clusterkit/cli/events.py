@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
 import time
@@ -63,7 +64,7 @@ def command(
     begun = time.time()
     try:
         if since is not None:
-            for event in _of_nodes(opened, begun - since.seconds, until=begun):
+            for event in _past(opened, begun - since.seconds, begun):
                 tell(event)
         if follow:
             _follow(opened, begun, tell)
@@ -121,6 +122,23 @@ def _follow(opened: Cluster, begun: float, tell: Callable[[Event], None]) -> Non
         if isinstance(found, BaseException):
             raise found
         tell(found)
+
+
+def _past(opened: Cluster, since: float, until: float) -> list[Event]:
+    """The engine tells its last 256 events, those of health checks among them: a minute or two. So each node that is
+    there is looked at, too."""
+    import docker.errors
+
+    from clusterkit.health.events import merged, of_life
+    from clusterkit.providers.docker import engine_words
+
+    told = list(_of_nodes(opened, since, until))
+    kept: list[Event] = []
+    for node in opened.found.nodes:
+        with engine_words(f"look at {node.name}"), contextlib.suppress(docker.errors.NotFound):  # removed just now
+            said = opened.provider.client.inspect_container(node.runtime_id)
+            kept += of_life(said, node.name, node.component)
+    return merged(told, [event for event in kept if event.time_ns >= since * 1e9])
 
 
 def _of_nodes(opened: Cluster, since: float, until: float | None = None) -> Any:

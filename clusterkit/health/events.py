@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 from clusterkit.agent.client import Mark
@@ -12,6 +12,7 @@ from clusterkit.health.status import NodeHealth
 
 Kind = Literal["node", "role", "leader", "health", "fault"]
 
+_SAME_NS = 1_000_000_000
 LEADS = frozenset({"leader", "primary"})
 
 _OF_THE_ENGINE = {
@@ -64,6 +65,31 @@ def of_engine(said: Mapping[str, Any]) -> Event | None:
     detail = f"code {labels['exitCode']}" if what == "ended" and "exitCode" in labels else ""
     node, component = labels["clusterkit.node"], labels.get("clusterkit.component", "")
     return Event(int(said["timeNano"]), "node", what, node, component, detail)
+
+
+def of_life(said: Mapping[str, Any], node: str, component: str) -> Iterator[Event]:
+    """When a container was made, and when it last started and ended, to the microsecond: what the engine keeps for as
+    long as it is there. The code of a node that runs again is forgotten. Source: Docker Engine API, ContainerInspect.
+    """
+    state = said["State"]
+    code = f"code {state['ExitCode']}" if state["Status"] == "exited" else ""
+    times = {"created": said["Created"], "started": state["StartedAt"], "ended": state["FinishedAt"]}
+    for what, text in times.items():
+        time_ns = (datetime.fromisoformat(text) - _at(0)) // timedelta(microseconds=1) * 1000
+        if time_ns > 0:  # the engine writes the year 1 for what was never
+            yield Event(time_ns, "node", what, node, component, code if what == "ended" else "")
+
+
+def merged(told: Sequence[Event], kept: Sequence[Event]) -> list[Event]:
+    """In the order of time: what the engine told, and of what it keeps that which it has forgotten to tell."""
+
+    def is_known(one: Event) -> bool:
+        return any(
+            (one.node, one.what) == (event.node, event.what) and abs(one.time_ns - event.time_ns) < _SAME_NS
+            for event in told
+        )
+
+    return sorted([*told, *(one for one in kept if not is_known(one))], key=lambda event: event.time_ns)
 
 
 def of_health(

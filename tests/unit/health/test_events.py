@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from clusterkit.agent.client import Mark
-from clusterkit.health.events import Event, of_engine, of_faults, of_health, of_leaders
+from clusterkit.health.events import Event, merged, of_engine, of_faults, of_health, of_leaders, of_life
 from clusterkit.health.status import NodeHealth
 
 COMPONENTS = {"cache-1": "cache", "cache-2": "cache"}
@@ -21,6 +23,29 @@ def test_what_the_engine_tells_of_nodes() -> None:
     assert of_engine(died) == Event(1_700_000_000_123_000_000, "node", "ended", "cache-1", "cache", "code 137")
     assert of_engine({**died, "Action": "exec_start: redis-cli"}) is None
     assert of_engine({**died, "Actor": {"Attributes": {}}}) is None
+
+
+@pytest.mark.parametrize(("status", "detail"), [("exited", "code 137"), ("running", "")])
+def test_what_the_engine_keeps_of_a_node(status: str, detail: str) -> None:
+    state = {"StartedAt": "2026-11-22T00:00:02.5Z", "FinishedAt": "2026-11-22T02:00:03+02:00"}
+    said = {"Created": "2026-11-22T00:00:01.000000999Z", "State": {**state, "ExitCode": 137, "Status": status}}
+    begun = 1_795_305_600_000_000_000
+    assert [(event.what, event.time_ns - begun, event.detail) for event in of_life(said, "cache-1", "cache")] == [
+        ("created", 1_000_000_000, ""),
+        ("started", 2_500_000_000, ""),
+        ("ended", 3_000_000_000, detail),
+    ]
+    never = {"StartedAt": "0001-01-01T00:00:00Z", "FinishedAt": "0001-01-01T00:00:00Z", "Status": "created"}
+    said["State"] = {**never, "ExitCode": 0}
+    assert [event.what for event in of_life(said, "cache-1", "cache")] == ["created"]
+
+
+def test_what_was_told_is_not_told_again() -> None:
+    second = 1_000_000_000
+    told = Event(100 * second, "node", "ended", "cache-1", "cache", "code 137")
+    same, other = replace(told, time_ns=told.time_ns - 30_000), replace(told, node="cache-2")
+    forgotten = replace(told, what="started", time_ns=50 * second, detail="")
+    assert merged([told], [same, other, forgotten]) == [forgotten, told, other]
 
 
 def test_a_failover_is_told_once() -> None:
