@@ -23,6 +23,7 @@ COMMANDS = {
     "status": "Show every node: state, role and health, read live.",
     "health": "Ask the systems themselves, and run checks on every node.",
     "logs": "Show the lines of all nodes, merged by time.",
+    "watch": "Bring your edits into running nodes, one after another.",
     "ls": "List all clusters of this engine.",
     "events": "Tell what happens: nodes, roles, health, faults.",
     "top": "Show what nodes use now: processors, memory, network, disk.",

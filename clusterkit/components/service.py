@@ -6,9 +6,10 @@ import json
 import os
 import re
 import shlex
+import signal
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 
@@ -131,6 +132,72 @@ class RoleOptions(Options):
     """A GET answers with it."""
 
 
+class WatchOptions(Options):
+    """What `clusterkit watch` does when a file of yours changes."""
+
+    path: Path
+    """A folder or file of this machine, relative to the topology."""
+
+    action: Literal["restart", "signal", "exec", "rebuild", "sync", "sync+restart", "sync+signal", "sync+exec"] = (
+        "restart"
+    )
+    """restart, signal, exec: what a node does that sees the change by a mount. sync: copy what changed into the node
+    (with build:), and nothing more or one of those. rebuild: build the image, make the nodes anew."""
+
+    target: str = ""
+    """With sync: where in the node it is copied to."""
+
+    signal: str = "HUP"
+    """With signal: which one the program gets."""
+
+    command: Words = ()
+    """With exec: what is run on the node."""
+
+    ignore: tuple[str, ...] = ()
+    """Files that do not matter: "*.log" by name, "tmp/" a folder, "docs/*.md" by the way below the path."""
+
+    @property
+    def is_copied(self) -> bool:
+        return self.action.startswith("sync")
+
+    @property
+    def then(self) -> str:
+        """What follows when the files are there: restart, signal, exec, rebuild or ""."""
+        return self.action.removeprefix("sync").removeprefix("+")
+
+    @field_validator("path")
+    @classmethod
+    def _path_is_there(cls, value: Path, info: ValidationInfo) -> Path:
+        path = Path((info.context or {}).get("folder", "."), value).resolve()
+        if not path.exists():
+            raise ValueError(f'"{value}" is not there to be watched\nmend: make it; looked for {path}')
+        return path
+
+    @field_validator("signal")
+    @classmethod
+    def _signal_is_known(cls, value: str) -> str:
+        name = value.upper().removeprefix("SIG")
+        known = [one.name.removeprefix("SIG") for one in signal.Signals]
+        if name not in known:
+            raise ValueError(f'"{value}" is no signal; {did_you_mean(name, known, "signals")}')
+        return name
+
+    @model_validator(mode="after")
+    def _fit_together(self) -> Self:
+        if self.is_copied and not (self.target.startswith("/") and self.target.rstrip("/")):
+            raise ValueError(f'{self.action} needs a target, a path below / in the node, and has "{self.target}"')
+        if self.target and not self.is_copied:
+            raise ValueError(
+                f"target is for what is copied, and {self.action} copies nothing"
+                "\nmend: write action: sync or sync+restart, or take target away"
+            )
+        if (self.then == "exec") != bool(self.command):
+            raise ValueError("action: exec and command: go together; give both or none")
+        if self.then != "signal" and "signal" in self.model_fields_set:
+            raise ValueError(f"signal is for action: signal or sync+signal, and the action is {self.action}")
+        return self
+
+
 class ServiceOptions(Options):
     """Options of service."""
 
@@ -161,6 +228,9 @@ class ServiceOptions(Options):
     user: str = ""
     """Who runs the program: a name or number that the image has. Without it, the image's own."""
 
+    watch: tuple[WatchOptions, ...] = ()
+    """What `clusterkit watch` does when your files change. A path alone means: restart."""
+
     @field_validator("build", mode="before", json_schema_input_type=BuildOptions | str | None)
     @classmethod
     def _build_of_a_path(cls, value: object) -> object:
@@ -189,6 +259,13 @@ class ServiceOptions(Options):
         if not isinstance(value, Mapping):
             return value
         return {name: {"port": port} if isinstance(port, int) else port for name, port in value.items()}
+
+    @field_validator("watch", mode="before", json_schema_input_type=tuple[WatchOptions | str, ...])
+    @classmethod
+    def _watch_of_a_path(cls, value: object) -> object:
+        if isinstance(value, list | tuple):
+            return [{"path": item} if isinstance(item, str) else item for item in value]
+        return value
 
     @field_validator("never")
     @classmethod
@@ -311,6 +388,33 @@ def _misfits(spec: ComponentSpec, _all: Mapping[str, ComponentSpec]) -> Iterator
             "command",
             f"{spec.name} has nothing to run: none of build, image and command is given",
             "give build: a folder with a Dockerfile, image: a name, or command: a program on the base image",
+        )
+
+    for watched in options.watch:
+        yield from _watch_misfits(watched, options.build, spec)
+
+
+def _watch_misfits(watched: WatchOptions, build: BuildOptions | None, spec: ComponentSpec) -> Iterator[Misfit]:
+    """A change that nodes never see, or that the next `up` would take away."""
+    if watched.is_copied or watched.action == "rebuild":
+        # A node that is made anew has what is in its image. So only what goes into the image may be copied.
+        if build is None:
+            yield Misfit(
+                "watch",
+                f"{watched.action} is for a component with build:, since a node that is made anew comes from its image",
+                "mount the path and write action: restart, or use build",
+            )
+        elif not watched.path.is_relative_to(build.context):
+            yield Misfit(
+                "watch",
+                f"{watched.path} is not in the folder that is built, {build.context}",
+                "watch what goes into the image, or mount the path and write action: restart",
+            )
+    elif not any(watched.path.is_relative_to(mount.source.resolve()) for mount in spec.mounts):
+        yield Misfit(
+            "watch",
+            f"no node sees a change of {watched.path}: it is not mounted",
+            "mount it; or with build, write action: sync+restart and a target",
         )
 
 

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from clusterkit.components.base import Port, Running
 from clusterkit.components.service import COMPONENT, ServiceOptions
-from clusterkit.model.topology import ComponentSpec
+from clusterkit.model.topology import ComponentSpec, Mount
 from clusterkit.node import Result
 from clusterkit.testing import FakeNode
 from tests.unit.components.node_servers import FakeEtcd, group, running
@@ -58,6 +58,13 @@ def test_a_build_begins_at_the_topologys_folder(tmp_path: Path) -> None:
         ({"health": {}}, "health needs one of http, tcp and command, and has none"),
         ({"ports": {"a": 1}, "health": {"tcp": {"port": "a"}, "command": "true"}}, "has tcp and command"),
         ({"health": {"command": []}}, "the command is empty"),
+        ({"watch": ["nowhere"]}, '"nowhere" is not there to be watched'),
+        ({"watch": [{"path": ".", "action": "sync"}]}, 'sync needs a target, a path below / in the node, and has ""'),
+        ({"watch": [{"path": ".", "target": "/srv"}]}, "target is for what is copied, and restart copies nothing"),
+        ({"watch": [{"path": ".", "action": "exec"}]}, "action: exec and command: go together"),
+        ({"watch": [{"path": ".", "command": "true"}]}, "action: exec and command: go together"),
+        ({"watch": [{"path": ".", "signal": "HUP"}]}, "signal is for action: signal"),
+        ({"watch": [{"path": ".", "action": "signal", "signal": "HUB"}]}, 'did you mean "HUP"?'),
         ({"working_dir": "srv"}, "must begin with /"),
     ],
 )
@@ -78,6 +85,25 @@ def test_something_has_to_run(tmp_path: Path) -> None:
     assert misfits({"command": "serve"}) == misfits(build) == misfits({}, "nginx:1") == []
     assert misfits(build, "nginx:1") == ["build"]
     assert misfits({"packages": ["curl"]}, "nginx:1") == ["packages"]
+
+
+def test_what_is_watched_has_to_reach_the_nodes(tmp_path: Path) -> None:
+    (tmp_path / "api" / "src").mkdir(parents=True)
+    (tmp_path / "api" / "Dockerfile").write_text("FROM scratch\n")
+
+    def misfits(watched: Any, *, build: bool = False, mounted: str = "") -> list[str]:
+        options = {"build": "./api"} if build else {"command": "serve"}
+        read = ServiceOptions.model_validate({**options, "watch": [watched]}, context={"folder": tmp_path})
+        mounts = (Mount(tmp_path / mounted, "/srv"),) if mounted else ()
+        spec = ComponentSpec("api", "service", read, mounts=mounts)
+        return [misfit.what for misfit in COMPONENT.check(spec, {"api": spec})]
+
+    copied = {"path": "./api/src", "action": "sync+restart", "target": "/srv"}
+    assert misfits("./api/src", mounted="api") == misfits(copied, build=True) == []
+    assert misfits({"path": "./api/Dockerfile", "action": "rebuild"}, build=True) == []
+    assert "it is not mounted" in misfits("./api/src", mounted="api/Dockerfile")[0]
+    assert "is for a component with build:" in misfits(copied, mounted="api")[0]
+    assert "is not in the folder that is built" in misfits({**copied, "path": "."}, build=True)[0]
 
 
 def _ready(seen: Running) -> dict[str, str]:
