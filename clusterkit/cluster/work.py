@@ -19,6 +19,7 @@ from clusterkit.cluster.changes import ROLLED, Change
 from clusterkit.cluster.down import remove_disks
 from clusterkit.cluster.site import WORKERS, Look, Site, all_of, count, retire, wait_healthy, wait_look, with_last_lines
 from clusterkit.components.base import Member, Membership, Running
+from clusterkit.components.conditions import UNREACHABLE
 from clusterkit.errors import NotReady
 from clusterkit.health import ready, roles, view
 from clusterkit.node import State
@@ -171,9 +172,14 @@ class Work:
             if self.stop.is_set():
                 return
             there = self._take_in(component, name, there)
-        if not (rolled or joining or leaving) or self._is_to_settle(component):
-            if self._is_to_settle(component) or not self._is_ready(component, there):
-                self._settle(component, there)
+        if self._is_to_settle(component):
+            self._settle(component, there)
+            self._wait(component, there)
+        elif not (rolled or joining or leaving):
+            if not mine and self._is_well(component, there):
+                self.site.journal.say(f"{component} is healthy", component=component)
+                return
+            self._settle(component, there)
             self._wait(component, there)
 
     def _leaving(self, component: str) -> list[Member]:
@@ -280,6 +286,16 @@ class Work:
         if membership is not None and not is_new:
             what = "did not settle with its members in time"
             self._repeat(component, there, membership.settle, what, seconds)
+
+    def _is_well(self, component: str, there: Sequence[Member]) -> bool:
+        """Whether nothing at all is to be done, seen in one look: an `up` is often asked only that."""
+        record = self.site.provider.find(self.wanted.name)
+        seen = view.running(self.wanted, self.site.provider, record, component, members=tuple(there))
+        bootstrap = seen.component.bootstrap
+        try:
+            return not ready.unready(seen) and not (bootstrap is not None and bootstrap.is_needed(seen))
+        except UNREACHABLE:
+            return False
 
     def _is_ready(self, component: str, there: Sequence[Member]) -> bool:
         record = self.site.provider.find(self.wanted.name)
