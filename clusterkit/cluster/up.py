@@ -12,14 +12,15 @@ from ipaddress import ip_address, ip_network
 from pathlib import Path
 
 from clusterkit import locks
+from clusterkit.clock import Deadline
 from clusterkit.cluster.changes import Change, differences
 from clusterkit.cluster.down import take_down
 from clusterkit.cluster.site import Site, count
 from clusterkit.cluster.work import Work
-from clusterkit.components.conditions import UNREACHABLE
+from clusterkit.components.base import Running
 from clusterkit.components.registry import Registry
 from clusterkit.errors import ClusterkitError, NameTaken, NotReady, UsageError
-from clusterkit.health import view
+from clusterkit.health import ready, view
 from clusterkit.model.image import Image
 from clusterkit.model.topology import Topology
 from clusterkit.node import State
@@ -29,6 +30,9 @@ from clusterkit.providers.docker_agent import DockerAgent
 from clusterkit.provision.images import BuiltImage, Images
 from clusterkit.render import tree
 from clusterkit.render.tree import SECRETS
+
+_ANSWERS_WITHIN = 5.0
+"""Seconds that a system may take to say whom it counts, when some of its nodes have never run."""
 
 _NO_SUBNET = "192.0.2.0/24"
 """Stands in where there is no network yet. Source: RFC 5737, addresses for documentation."""
@@ -173,10 +177,12 @@ def _converge(
     by_node = {change.node: change for change in found.changes}
     if wish.is_whole and (record.scale if record else {}) != wish.scale:
         provider.keep_scale(topology.name, str(topology.file), wish.scale)
-    Work(site, wanted, found.rendered, found.disks, by_node, live, wait_timeout).do()
-    if wish.is_whole and record is not None:
-        for name in set(record.devices) - {node.name for node in wanted.nodes} - set(live):
-            provider.remove_data(topology.name, name)  # kept by a `down`, and now of nobody
+    # Kept by a `down`, and now of nobody.
+    strangers = set(record.devices) - {node.name for node in wanted.nodes} - set(live) if record else set()
+    strange = {name.rpartition("-")[0] for name in strangers} if wish.is_whole else set()
+    Work(site, wanted, found.rendered, found.disks, by_node, live, wait_timeout, strange).do()
+    for name in strangers if wish.is_whole else ():
+        provider.remove_data(topology.name, name)
     return Outcome(len(found.rendered), found.changes, _settle_links(site, topology))
 
 
@@ -304,8 +310,8 @@ def _planned(
 def _founders(site: Site, wanted: Plan, record: ClusterRecord | None) -> Mapping[str, tuple[str, ...]]:
     """component -> its members that were there before those that are to join, where some are.
 
-    A node that was made and has never run may be one of the first, whose `up` was killed, or one that was to join: the
-    system knows. One that does not answer was never whole.
+    A node that was made and has never run may be one of the first, whose `up` was killed, or one that was to join. A
+    system that answers is whole without it, so that it joins; one that does not was never whole.
     """
     founders: dict[str, tuple[str, ...]] = {}
     for name, component in wanted.components.items():
@@ -318,25 +324,27 @@ def _founders(site: Site, wanted: Plan, record: ClusterRecord | None) -> Mapping
         if not nodes:
             there = kept
         half_made = [member for member in members if nodes.get(member) is State.CREATED]
-        if there and half_made:
-            counted = _counted(site, wanted, record, name)
-            there = [member for member in members if member in there or (member in half_made and member in counted)]
+        if there and half_made and not _is_whole(site, wanted, record, name):
+            there = [member for member in members if member in there or member in half_made]
         if there and len(there) < len(members):
             founders[name] = tuple(there)
     return founders
 
 
-def _counted(site: Site, wanted: Plan, record: ClusterRecord, component: str) -> Collection[str]:
-    """The members that the system counts; all where it does not answer, or keeps no list."""
-    running = view.running(wanted, site.provider, record, component)
-    membership = running.component.membership
-    everyone = [member.name for member in running.members]
+def _is_whole(site: Site, wanted: Plan, record: ClusterRecord, component: str) -> bool:
+    """Whether the system can say whom it counts; one that keeps no list needs no founders."""
+    membership = wanted.components[component].membership
     if membership is None or membership.counts is None:
-        return everyone
+        return False
+
+    def look() -> Running:
+        return view.running(wanted, site.provider, record, component)
+
     try:
-        return membership.counts(running)
-    except UNREACHABLE:
-        return everyone
+        ready.repeat(membership.counts, look, Deadline(_ANSWERS_WITHIN), "does not say whom it counts")
+    except NotReady:
+        return False
+    return True
 
 
 def _warn_of_old_name(site: Site, topology: Topology) -> None:

@@ -37,6 +37,7 @@ class Work:
     """One `up` on its way. `live` holds what exists by node name, and is completed as nodes are made.
 
     `changes` by node; `disks`: node -> device; `wait_timeout` in seconds, in place of each component's own.
+    `strange`: components of which data is there of nodes that are not wanted: they may count members that are gone.
     """
 
     site: Site
@@ -46,6 +47,7 @@ class Work:
     changes: Mapping[str, Change]
     live: dict[str, NodeRecord]
     wait_timeout: float | None
+    strange: Collection[str] = ()
     stop: Event = field(default_factory=Event)
 
     def do(self) -> None:
@@ -227,6 +229,8 @@ class Work:
         with self.site.journal.step(f"{name} joins {component}", node=name, component=component):
             membership = self._membership(component)
             if not self._is_counted(component, new, others):
+                if name in self.live:  # half made, by an `up` that was killed: it has never run
+                    self.site.provider.remove(self.live.pop(name), data=False)
                 if membership.counts is not None:
                     self.site.provider.remove_data(self.wanted.name, name)  # of an earlier life: it would be refused
                 self._repeat(
@@ -275,14 +279,16 @@ class Work:
 
     def _is_to_settle(self, component: str) -> bool:
         """Whether members came or went, here or among what it needs, or it has to be told of a change."""
-        nodes = [name for of in (component, *self.wanted.order[component]) for name in self._names_of(of)]
+        involved = (component, *self.wanted.order[component])
+        nodes = [name for of in involved for name in self._names_of(of)]
         gone = [node for node, change in self.changes.items() if change.action == "remove" and node not in self.live]
-        return bool(gone) or any(self._action(name) in ("join", "change") for name in nodes)
+        joined = any(self._action(name) in ("join", "change") for name in nodes)
+        return bool(gone) or joined or not set(involved).isdisjoint(self.strange)
 
     def _settle(self, component: str, there: Sequence[Member], seconds: float | None = None) -> None:
         """A component whose members all begin with this `up` has nothing to settle."""
         membership = self.wanted.components[component].membership
-        is_new = all(self._action(member.name) == "create" for member in there)
+        is_new = component not in self.strange and all(self._action(one.name) == "create" for one in there)
         if membership is not None and not is_new:
             what = "did not settle with its members in time"
             self._repeat(component, there, membership.settle, what, seconds)

@@ -67,7 +67,7 @@ def test_nodes_that_are_made_anew_or_gone_leak_nothing(folder: Folder) -> None:
         before = host_state()
         for fault in faults:
             strike(fault, scene.look(), 600)
-        folder.write(PAIR.replace("kind: redis", "kind: redis, maxmemory: 64MB"))
+        folder.write(PAIR.replace("kind: redis", "kind: redis, environment: {COLOUR: blue}"))
         folder.run("stop", "store-2")
         heal(scene, [mark for mark in marks_of(scene) if not mark.startswith(("cpu", "dns", "clock"))])
         folder.run("up")

@@ -42,7 +42,7 @@ def _wait(what: str, is_so: Callable[[], bool], seconds: float = 60) -> None:
     while not is_so():
         if time.monotonic() > end:
             pytest.fail(f"not within {seconds} s: {what}")
-        time.sleep(0.2)
+        time.sleep(0.02)
 
 
 def _members(folder: Folder) -> list[dict[str, Any]]:
@@ -91,16 +91,47 @@ def test_members_come_and_go(folder: Folder) -> None:
     assert "nothing to do" in folder.run("up").stdout
 
 
-def test_killed_while_it_grows(folder: Folder) -> None:
+@pytest.mark.parametrize("later", [0.0, *(pytest.param(seconds, marks=pytest.mark.long) for seconds in (0.3, 1, 2, 4))])
+def test_killed_while_it_grows(folder: Folder, later: float) -> None:
     folder.write(ETCD)
     folder.run("up")
     begun = folder.begin("scale", "registry=5")
     label = {"label": [f"clusterkit.cluster={folder.name}", "clusterkit.node=registry-4"]}
     _wait("the fourth node", lambda: bool(DockerProvider().client.containers(all=True, filters=label)))
+    time.sleep(later)
     begun.send_signal(signal.SIGKILL)
     begun.wait()
     folder.run("scale", "registry=5")
     assert [bool(member.get("isLearner")) for member in _members(folder)] == [False] * 5
+    assert {node["health"] for node in folder.nodes().values()} == {"healthy"}
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("later", [0.3, 0.6, 1, 1.5])
+def test_killed_while_it_shrinks(folder: Folder, later: float) -> None:
+    folder.write(ETCD.replace("kind: etcd", "kind: etcd, replicas: 5"))
+    folder.run("up")
+    folder.write(ETCD)
+    begun = folder.begin("up")
+    time.sleep(later)
+    begun.send_signal(signal.SIGKILL)
+    begun.wait()
+    folder.run("up")
+    assert sorted(member["name"] for member in _members(folder)) == ["registry-1", "registry-2", "registry-3"]
+    assert {node["health"] for node in folder.nodes().values()} == {"healthy"}
+
+
+def test_data_that_was_kept_of_more_members_than_are_wanted(folder: Folder) -> None:
+    """etcd's data counts five; three are wanted, and a vote among five would need all of them."""
+    folder.write(ETCD)
+    folder.run("up")
+    folder.run("scale", "registry=5")
+    _exec(folder, "registry-1", "etcdctl", "put", "colour", "blue")
+    folder.run("down", "--keep-data")
+    folder.run("up")
+    assert sorted(member["name"] for member in _members(folder)) == ["registry-1", "registry-2", "registry-3"]
+    assert _exec(folder, "registry-3", "etcdctl", "get", "--print-value-only", "colour") == "blue"
+    folder.run("scale", "registry=5")
     assert {node["health"] for node in folder.nodes().values()} == {"healthy"}
 
 
