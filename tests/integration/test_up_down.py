@@ -66,7 +66,7 @@ def test_the_life_of_a_cluster(folder: Folder) -> None:
 
     folder.write(NINE.replace("{kind: redis}", "{kind: redis, maxmemory: 96MB}"))
     said = folder.run("up")
-    assert "3 made anew" in said.stdout
+    assert "3 restarted" in said.stdout
     _wait("one primary, two replicas", lambda: len(folder.roles("primary")) == 1 and len(folder.roles("replica")) == 2)
     primary = folder.roles("primary")[0]
     assert _redis(folder, primary, "get", "kept") == "yes"
