@@ -174,7 +174,7 @@ def test_down_works_while_a_disk_stands_still(scene: Scene, new_folder: Callable
     assert folder.name not in {disk["cluster"] for disk in scene.agent.call("disks")}
 
 
-def eventually_bites(fault: Fault, scene: Scene, identity: str, seconds: float = 10) -> bool:
+def eventually_bites(fault: Fault, scene: Scene, identity: str, seconds: float = 30) -> bool:
     """A fault reaches a node that was started again a moment after it has come."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
