@@ -71,8 +71,10 @@ class HttpConnection:
             self._wait_at_most(deadline)
             self._connection.request(method, path, body=body, headers={**kind, **(headers or {})})
             self._wait_at_most(deadline)
-            response = self._connection.getresponse()
-            return Answer(response.status, self._read(response, deadline))
+            # read1 does not close it at its end, and the connection would take it for unread. After
+            # `Connection: close` it is also the only one that holds the socket.
+            with self._connection.getresponse() as response:
+                return Answer(response.status, self._read(response, deadline))
         except http.client.HTTPException as error:
             self.close()
             raise ConnectionError(f"the answer to {method} {path} was not HTTP: {type(error).__name__}") from error
@@ -101,7 +103,6 @@ class HttpConnection:
             self._wait_at_most(deadline)
             part = response.read1(65536)
             if not part:
-                response.close()  # read1 does not, and the connection would take it for unread
                 return b"".join(parts)
             parts.append(part)
         self.close()
