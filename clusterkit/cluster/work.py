@@ -167,6 +167,7 @@ class Work:
             pending.remove(change.node)
             word = {"recreate": "make {} anew", "restart": "restart {}"}[change.action].format(change.node)
             with self.site.journal.step(f"{word}: {change.why}", node=change.node):
+                _step_down(self.site, self.wanted, component, change.node, there, self.stop)
                 self.roll(change)
             # Those that are still as they were are not judged by how they are to become: another port, say.
             self._wait(component, there, only=[member.name for member in there if member.name not in pending])
@@ -208,9 +209,8 @@ class Work:
         """A node leaves: what only it has goes to others, the system is told, then it is removed with its data."""
         node = self.live[leaving.name]
         with self.site.journal.step(f"remove {leaving.name}", node=leaving.name, component=component):
-            for other in (*self._users_of(component), component):
-                membership = self.wanted.components[other].membership
-                if membership is not None and any(name in self.live for name in self._names_of(other)):
+            for other, membership in _memberships(self.wanted, component):
+                if any(name in self.live for name in self._names_of(other)):
                     step = partial(self._release, component, other, membership, leaving)
                     self._repeat(component, [*others, leaving], step, f"could not let {leaving.name} go in time")
             del self.live[leaving.name]
@@ -221,7 +221,8 @@ class Work:
 
     def _release(self, component: str, asked: str, membership: Membership, leaving: Member, running: Running) -> None:
         """`asked`: the component itself, or one that needs it."""
-        membership.release(running if asked == component else self._seen_from(asked, running), leaving)
+        seen = running if asked == component else _seen_from(self.site, self.wanted, asked, running)
+        membership.release(seen, leaving)
 
     def _take_in(self, component: str, name: str, others: Sequence[Member]) -> list[Member]:
         """A node joins: the system is told, then it is made, and started, and counts. Gives all that are there then."""
@@ -270,9 +271,6 @@ class Work:
         membership = self.wanted.components[component].membership
         assert membership is not None, f"nodes of {component} join nothing"
         return membership
-
-    def _users_of(self, component: str) -> list[str]:
-        return [name for name, needs in self.wanted.order.items() if component in needs]
 
     def _names_of(self, component: str) -> list[str]:
         return [member.name for member in self.wanted.groups[component].members]
@@ -357,14 +355,6 @@ class Work:
         except NotReady as error:
             raise with_last_lines(self.site, self.wanted.name, error) from error
 
-    def _seen_from(self, user: str, needed: Running) -> Running:
-        """A component that needs another one, with that one as it is now."""
-        record = self.site.provider.find(self.wanted.name)
-        running = view.running(self.wanted, self.site.provider, record, user)
-        name = needed.group.name
-        group = replace(running.group, needs={**running.group.needs, name: needed.group})
-        return replace(running, group=group, needs={**running.needs, name: needed})
-
 
 def restart_in_turn(site: Site, wanted: Plan, nodes: Sequence[NodeRecord], grace: float) -> None:
     """Restarts nodes one after another, of each component the leader last; each waits until its component is healthy.
@@ -376,14 +366,46 @@ def restart_in_turn(site: Site, wanted: Plan, nodes: Sequence[NodeRecord], grace
             record = site.provider.find(wanted.name)
             leading = _leading(view.running(wanted, site.provider, record, component))
             mine = [node for node in nodes if node.component == component]
+            there = wanted.groups[component].members
             for node in sorted(mine, key=lambda node: node.name in leading):
                 with site.journal.step(f"restart {node.name}", node=node.name, component=component):
+                    _step_down(site, wanted, component, node.name, there, Event())
                     live = site.provider.node(node)
                     live.stop(grace)
                     live.start()
                 with site.journal.step(f"{component} is healthy", component=component):
                     seconds = wanted.topology.components[component].timeout.seconds
                     wait_healthy(site, wanted, component, seconds)
+
+
+def _step_down(site: Site, wanted: Plan, component: str, name: str, there: Sequence[Member], stop: Event) -> None:
+    """Another node leads before this one is taken down, if that can be had: the restart may be what mends a system."""
+    member = next(member for member in there if member.name == name)
+    look = Look(site, wanted, component, stop, members=tuple(there), only=("nobody",))
+    for other, membership in _memberships(wanted, component):
+
+        def step(running: Running, asked: str = other, rules: Membership = membership) -> None:
+            rules.step_down(running if asked == component else _seen_from(site, wanted, asked, running), member)
+
+        try:
+            ready.repeat(step, look, Deadline(_PATIENCE), f"could not do without {name} in time")
+        except NotReady as error:
+            site.journal.say(f"{error.what}; going on", level="warning")
+
+
+def _memberships(wanted: Plan, component: str) -> list[tuple[str, Membership]]:
+    """How members come and go, of those that need the component, then of itself."""
+    users = [name for name, needs in wanted.order.items() if component in needs]
+    held = [(name, wanted.components[name].membership) for name in (*users, component)]
+    return [(name, membership) for name, membership in held if membership is not None]
+
+
+def _seen_from(site: Site, wanted: Plan, user: str, needed: Running) -> Running:
+    """A component that needs another one, with that one as it is now."""
+    running = view.running(wanted, site.provider, site.provider.find(wanted.name), user)
+    name = needed.group.name
+    group = replace(running.group, needs={**running.group.needs, name: needed.group})
+    return replace(running, group=group, needs={**running.needs, name: needed})
 
 
 def _leading(running: Running) -> set[str]:

@@ -275,15 +275,18 @@ class Membership:
     Every step may be done again to no harm, and is while it raises OSError or ClientError. Members come and go one at
     a time.
 
-    admit    tells those that run of a member that has no data, before its first start
-    settle   all members run: those that are new count, those that are gone are forgotten
-    release  a member is to go, of this component or of one that it needs: what only it has goes to another one
-    counts   the names of the members that the system counts. Only where it keeps a list of them
+    admit      tells those that run of a member that has no data, before its first start
+    settle     all members run: those that are new count, those that are gone are forgotten
+    release    a member is to go, of this component or of one that it needs: what only it has goes to another one
+    step_down  a member is about to be restarted, of this component or of one that it needs: another one leads. Only
+               where the system does not do so by itself when that member is stopped, or loses writes by it
+    counts     the names of the members that the system counts. Only where it keeps a list of them
     """
 
     admit: Callable[[Running, Member], None] = _nothing
     settle: Callable[[Running], None] = _settled
     release: Callable[[Running, Member], None] = _nothing
+    step_down: Callable[[Running, Member], None] = _nothing
     counts: Callable[[Running], frozenset[str]] | None = None
 
 

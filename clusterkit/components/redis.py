@@ -260,14 +260,15 @@ def settle(running: Running) -> None:
     primaries = [member for member in running.up if seen[member.name].role == "primary"]
     if len(primaries) != 1:
         raise ClientError(f"there are {len(primaries)} primaries")
-    _follow(running, primaries[0], [member for member in running.up if _is_astray(seen[member.name], primaries[0])])
+    follow(running, primaries[0], [member for member in running.up if _is_astray(seen[member.name], primaries[0])])
 
 
 def _is_astray(node: Seen, primary: Member) -> bool:
     return node.role == "replica" and node.source != primary.address
 
 
-def _follow(running: Running, primary: Member, replicas: Iterable[Member]) -> None:
+def follow(running: Running, primary: Member, replicas: Iterable[Member]) -> None:
+    """Each copies from that primary, and remembers it. Raises: OSError, ClientError."""
     for member in replicas:
         with closing(connect(running, member)) as connection:
             connection.ask("REPLICAOF", primary.address, str(primary.ports["client"]))

@@ -35,6 +35,9 @@ OPTIONS = "/etc/redis/sentinel-options.conf"
 DATA = "/var/lib/redis"
 STATE_FILE = f"{DATA}/sentinel.conf"
 
+_PAUSE_MS = 5000
+"""How long a primary that hands over takes no writes, at most. It begins anew with each try."""
+
 _OURS = ("bind", "daemonize", "dir", "include", "logfile", "port", "requirepass", "user")
 
 
@@ -227,16 +230,38 @@ def settle(running: Running) -> None:
         raise ClientError(f"{member.name} has just been told to forget who is gone")
 
 
-def release(running: Running, leaving: Member) -> None:
-    """A primary that is to go is replaced by a failover, which the sentinels do themselves."""
-    name = running.group.options.watches
-    if leaving not in watched(running.group).members:
+def step_down(running: Running, member: Member) -> None:
+    """A primary that is to go, or to be restarted, hands over first; nothing that it acknowledged is lost.
+
+    Its writes pause until its replicas have all of them; the sentinels then choose one of those, as they always do; and
+    the old one follows it. Sentinels would make it do so only seconds later, and it would take writes until then.
+    Source: the documentation of CLIENT PAUSE, and of SENTINEL FAILOVER.
+    """
+    cache, name = running.needs[running.group.options.watches], running.group.options.watches
+    if member not in cache.members or not running.up:
+        return
+    held, _ = redis.look(cache)
+    if member.name not in held or held[member.name].role != "primary":
         return
     seen, _ = look(running)
-    if not any(node.primary == leaving.address for node in seen.values()):
-        return
+    named = {node.primary for node in seen.values()} - {member.address}
+    heirs = [
+        other
+        for other in cache.up
+        if other.address in named and held.get(other.name, held[member.name]).role == "primary"
+    ]
+    with closing(connect(cache, member)) as connection:
+        if heirs:
+            redis.follow(cache, heirs[0], [member])
+            connection.ask("CLIENT", "UNPAUSE")
+            return
+        connection.ask("CLIENT", "PAUSE", _PAUSE_MS, "WRITE")
+    held, _ = redis.look(cache)
+    late = [other for other, node in held.items() if node.offset < held[member.name].offset]
+    if late:
+        raise ClientError(f"{all_of(late)} must first have all that {member.name} has")
     ask(running, running.up[0], "SENTINEL", "FAILOVER", name)
-    raise ClientError(f"the sentinels choose another primary than {leaving.name}")
+    raise ClientError(f"the sentinels choose another primary than {member.name}")
 
 
 def read_roles(running: Running) -> Mapping[str, tuple[Role, ...]]:
@@ -330,7 +355,7 @@ COMPONENT = Component(
     discover=find_primary,
     claims=redis.COMPONENT.claims,
     needs_quorum=True,
-    membership=Membership(settle=settle, release=release),
+    membership=Membership(settle=settle, release=step_down, step_down=step_down),
     never=redis.NEVER,
     log=LogFormat(level=redis.LOG_LEVEL, words=redis.LOG_WORDS),
 )

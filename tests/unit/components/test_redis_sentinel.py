@@ -177,3 +177,49 @@ def test_clients_take_nobody_for_the_primary_who_does_not_say_so() -> None:
     with serving(*map(sentinel, (1, 2, 3)), is_primary=False) as seen, pytest.raises(ClientError) as raised:
         redis_sentinel.find_primary(seen, 0)
     assert str(raised.value).count("names cache-1, which is no primary") == 3
+
+
+def test_a_primary_steps_down_only_when_nothing_would_be_lost() -> None:
+    """Its writes pause, its replicas get all of them, the sentinels choose, and it follows the one they chose."""
+    first, second = FakeRedis({"CLIENT": "OK", "REPLICAOF": "OK", "CONFIG": "OK"}), FakeRedis()
+    first.answers["ROLE"] = ["master", 120, []]
+    second.answers["ROLE"] = ["slave", "192.0.2.11", 6379, "connected", 100]
+    sentinels = [sentinel(i) for i in (1, 2, 3)]
+    for one in sentinels:
+        one.answers["SENTINEL FAILOVER"] = "OK"
+    cache = group(redis.COMPONENT, name="cache")
+    of = group(redis_sentinel.COMPONENT, {"watches": "cache"}, name="sentinel", needs={"cache": cache})
+    with contextlib.ExitStack() as stack:
+        ports = {f"cache-{i}": stack.enter_context(one.serve()) for i, one in ((1, first), (2, second))}
+        watched = running(redis.COMPONENT, cache, ports)
+        ports = {f"sentinel-{i}": stack.enter_context(one.serve()) for i, one in enumerate(sentinels, start=1)}
+        seen = running(redis_sentinel.COMPONENT, of, ports, {"cache": watched})
+
+        redis_sentinel.step_down(seen, cache.members[1])
+        assert not any(words[0] == "CLIENT" for words in first.asked + second.asked), "a replica leads nothing"
+
+        with pytest.raises(ClientError, match="cache-2 must first have all that cache-1 has"):
+            redis_sentinel.step_down(seen, cache.members[0])
+        assert ("CLIENT", "PAUSE", "5000", "WRITE") in first.asked
+        assert not any("FAILOVER" in words for one in sentinels for words in one.asked)
+
+        second.answers["ROLE"][4] = 120
+        with pytest.raises(ClientError, match="the sentinels choose another primary than cache-1"):
+            redis_sentinel.step_down(seen, cache.members[0])
+        assert ("SENTINEL", "FAILOVER", "cache") in sentinels[0].asked
+
+        second.answers["ROLE"] = ["master", 120, []]
+        sentinels[0].answers["SENTINEL GET-MASTER-ADDR-BY-NAME"] = ["192.0.2.12", "6379"]
+        redis_sentinel.step_down(seen, cache.members[0])
+    told = [words for words in first.asked if words[0] in ("REPLICAOF", "CONFIG") or "UNPAUSE" in words]
+    assert told == [("REPLICAOF", "192.0.2.12", "6379"), ("CONFIG", "REWRITE"), ("CLIENT", "UNPAUSE")]
+
+
+def test_where_no_sentinel_runs_nobody_steps_down() -> None:
+    first = FakeRedis({"ROLE": ["master", 1, []]})
+    cache = group(redis.COMPONENT, name="cache")
+    of = group(redis_sentinel.COMPONENT, {"watches": "cache"}, name="sentinel", needs={"cache": cache})
+    with first.serve() as port:
+        watched = running(redis.COMPONENT, cache, {"cache-1": port})
+        redis_sentinel.step_down(running(redis_sentinel.COMPONENT, of, {}, {"cache": watched}), cache.members[0])
+    assert not any(words[0] == "CLIENT" for words in first.asked)
