@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from clusterkit import locks
+from clusterkit.cluster import disks
 from clusterkit.cluster.site import WORKERS, Site, all_of, count, retire
 from clusterkit.errors import ClusterkitError
 from clusterkit.providers.docker_agent import DockerAgent
@@ -50,7 +50,7 @@ def take_down(site: Site, cluster: str, *, keep_data: bool = False) -> Gone:
                 [pool.submit(retire, site, node, data=not keep_data, graceful=keep_data) for node in record.nodes]
             )
     if has_agent and not keep_data:
-        remove_disks(site, cluster)
+        disks.remove(site, cluster)
     with site.journal.step("remove the network"):
         rest = site.provider.remove_rest(cluster, data=not keep_data)
     if has_agent and not site.provider.clusters():
@@ -73,23 +73,3 @@ def _heal_first(site: Site, cluster: str) -> None:
                     agent.heal(mark.id)
     except ClusterkitError as error:
         site.journal.say(f"not everything could be healed before the end: {error.what}", level="warning")
-
-
-def remove_disks(site: Site, cluster: str, nodes: Sequence[str] | None = None) -> None:
-    """Those of the nodes, or all of the cluster, once nothing mounts them; and those of clusters that are no more.
-
-    A cluster's network is made before its disks and removed after them: whoever has no network is listed nowhere. What
-    cannot be removed is told; it does not keep anybody from taking the cluster down.
-    """
-    if not DockerAgent(site.provider.client).exists():
-        return
-    from clusterkit.chaos.scene import open_agent
-
-    try:
-        with open_agent(site.provider, site.journal) as agent:
-            agent.call("disks_remove", cluster=cluster, nodes=nodes)
-            left = {disk["cluster"] for disk in agent.call("disks")}
-            for lost in left - {record.name for record in site.provider.clusters()}:
-                agent.call("disks_remove", cluster=lost, nodes=None)
-    except ClusterkitError as error:
-        site.journal.say(f"disks could not be removed, the next down does it: {error.what}", level="warning")

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from clusterkit import locks
 from clusterkit.clock import Deadline
+from clusterkit.cluster import disks
 from clusterkit.cluster.changes import Change, differences
 from clusterkit.cluster.down import take_down
 from clusterkit.cluster.site import Site, count
@@ -88,7 +89,7 @@ class _Found:
     wanted: Plan
     record: ClusterRecord | None
     rendered: Mapping[str, Rendered]
-    disks: Mapping[str, str]
+    disks: dict[str, str]
     changes: tuple[Change, ...]
 
 
@@ -210,16 +211,16 @@ def _look(
         for node in wanted.nodes
         if _is_chosen(node.name, node.component, wanted, wish)
     }
-    disks = _disks(site, wanted.name, rendered, is_new=record is None) if is_for_real else {}
+    attached = _attached(site, wanted.name, rendered, is_new=record is None) if is_for_real else {}
     record = _as_it_is_now(site, record, rendered)
     joining = [
         node.name
         for node in wanted.nodes
         if wanted.components[node.component].membership is not None and wanted.groups[node.component].joins(node.member)
     ]
-    changes = differences(record, rendered, disks, joining, orphans=wish.is_whole)
+    changes = differences(record, rendered, attached, joining, orphans=wish.is_whole)
     _refuse_new_members(wanted, record, changes)
-    return _Found(wanted, record, rendered, disks, changes)
+    return _Found(wanted, record, rendered, attached, changes)
 
 
 def _as_it_is_now(site: Site, record: ClusterRecord | None, rendered: Mapping[str, Rendered]) -> ClusterRecord | None:
@@ -481,20 +482,16 @@ def _with_needs(only: Collection[str], order: Mapping[str, tuple[str, ...]]) -> 
     return chosen
 
 
-def _disks(site: Site, cluster: str, rendered: Mapping[str, Rendered], *, is_new: bool) -> Mapping[str, str]:
-    """node -> the device of its disk, made and attached by the agent where a component asks for one.
+def _attached(site: Site, cluster: str, rendered: Mapping[str, Rendered], *, is_new: bool) -> dict[str, str]:
+    """node -> the device of its disk, where a component asks for one.
 
     `is_new`: there is no such cluster yet, so that disks of its name are an older one's.
     """
     sizes = {name: node.plan.data_bytes for name, node in rendered.items() if node.plan.has_disk}
     if not sizes:
         return {}
-    from clusterkit.chaos.scene import open_agent
-
-    with open_agent(site.provider, site.journal) as agent, site.journal.step(f"attach {count(len(sizes), 'disk')}"):
-        if is_new:
-            agent.call("disks_remove", cluster=cluster, nodes=None)
-        return dict(agent.call("disks_make", cluster=cluster, nodes=sizes))
+    with site.journal.step(f"attach {count(len(sizes), 'disk')}"):
+        return disks.make(site, cluster, sizes, anew=is_new)
 
 
 def _undo(site: Site, cluster: str, error: BaseException, *, keep_data: bool) -> None:

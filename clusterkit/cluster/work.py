@@ -15,8 +15,8 @@ from threading import Event
 
 from clusterkit import locks
 from clusterkit.clock import Deadline
+from clusterkit.cluster import disks
 from clusterkit.cluster.changes import ROLLED, Change
-from clusterkit.cluster.down import remove_disks
 from clusterkit.cluster.site import WORKERS, Look, Site, all_of, count, retire, wait_healthy, wait_look, with_last_lines
 from clusterkit.components.base import Member, Membership, Running
 from clusterkit.components.conditions import UNREACHABLE
@@ -34,7 +34,7 @@ mends it."""
 
 @dataclass(frozen=True)
 class Work:
-    """One `up` on its way. `live` holds what exists by node name, and is completed as nodes are made.
+    """One `up` on its way. `live` holds what exists by node name, and is completed as nodes are made, as is `disks`.
 
     `changes` by node; `disks`: node -> device; `wait_timeout` in seconds, in place of each component's own.
     `strange`: components of which data is there of nodes that are not wanted: they may count members that are gone.
@@ -43,7 +43,7 @@ class Work:
     site: Site
     wanted: Plan
     rendered: Mapping[str, Rendered]
-    disks: Mapping[str, str]
+    disks: dict[str, str]
     changes: Mapping[str, Change]
     live: dict[str, NodeRecord]
     wait_timeout: float | None
@@ -100,7 +100,7 @@ class Work:
             return
         with self.site.journal.step(f"remove {count(len(gone), 'node')} that the topology no longer has"):
             all_of([pool.submit(retire, self.site, node, data=True) for node in gone])
-            remove_disks(self.site, self.wanted.name, [node.name for node in gone])
+            disks.remove(self.site, self.wanted.name, [node.name for node in gone])
 
     # -- one node ----------------------------------------------------------------------------------------------------
 
@@ -215,7 +215,7 @@ class Work:
                     self._repeat(component, [*others, leaving], step, f"could not let {leaving.name} go in time")
             del self.live[leaving.name]
             retire(self.site, node, data=True)
-            remove_disks(self.site, self.wanted.name, [leaving.name])
+            disks.remove(self.site, self.wanted.name, [leaving.name])
             self._settle(component, others)
         self._wait(component, others)
 
@@ -233,7 +233,7 @@ class Work:
                 if name in self.live:  # half made, by an `up` that was killed: it has never run
                     self.site.provider.remove(self.live.pop(name), data=False)
                 if membership.counts is not None:
-                    self.site.provider.remove_data(self.wanted.name, name)  # of an earlier life: it would be refused
+                    self._forget_data(name)  # of an earlier life: it would be refused
                 self._repeat(
                     component,
                     others,
@@ -246,6 +246,13 @@ class Work:
             self._settle(component, everyone)
         self._wait(component, everyone)
         return everyone
+
+    def _forget_data(self, name: str) -> None:
+        self.site.provider.remove_data(self.wanted.name, name)
+        if name in self.disks:
+            disks.remove(self.site, self.wanted.name, [name])
+            sizes = {name: self.rendered[name].plan.data_bytes}
+            self.disks.update(disks.make(self.site, self.wanted.name, sizes))
 
     def _is_counted(self, component: str, new: Member, others: Sequence[Member]) -> bool:
         """Whether the system counts it, and it has its data: only its container is gone."""
@@ -295,9 +302,13 @@ class Work:
         """Whether nothing at all is to be done, seen in one look: an `up` is often asked only that."""
         record = self.site.provider.find(self.wanted.name)
         seen = view.running(self.wanted, self.site.provider, record, component, members=tuple(there))
-        bootstrap = seen.component.bootstrap
+        bootstrap, membership = seen.component.bootstrap, seen.component.membership
         try:
-            return not ready.unready(seen) and not (bootstrap is not None and bootstrap.is_needed(seen))
+            if ready.unready(seen) or (bootstrap is not None and bootstrap.is_needed(seen)):
+                return False
+            # A `scale` that was killed may have told the system of a member that was never made.
+            counts = membership.counts if membership is not None else None
+            return counts is None or counts(seen) <= {member.name for member in there}
         except UNREACHABLE:
             return False
 

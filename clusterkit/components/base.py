@@ -280,7 +280,8 @@ class Membership:
     release    a member is to go, of this component or of one that it needs: what only it has goes to another one
     step_down  a member is about to be restarted, of this component or of one that it needs: another one leads. Only
                where the system does not do so by itself when that member is stopped, or loses writes by it
-    counts     the names of the members that the system counts. Only where it keeps a list of them
+    counts     the names of the members that the system counts, and its own words for whoever is none of them. Only
+               where it keeps a list of them
     """
 
     admit: Callable[[Running, Member], None] = _nothing

@@ -231,9 +231,9 @@ def _peer_url(member: Member) -> str:
 
 
 def counted(running: Running) -> frozenset[str]:
-    """The members that etcd counts. Raises: what asking does while no majority agrees."""
-    listed = _through_any(running, _members, log_in=True)
-    return frozenset(member.name for member in running.members if _peer_url(member) in listed)
+    """The members that etcd counts; of one that is not ours, its URL. Raises: what asking does without a majority."""
+    ours = {_peer_url(member): member.name for member in running.members}
+    return frozenset(ours.get(url, url) for url in _through_any(running, _members, log_in=True))
 
 
 def admit(running: Running, new: Member) -> None:

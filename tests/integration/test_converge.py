@@ -106,6 +106,19 @@ def test_killed_while_it_grows(folder: Folder, later: float) -> None:
     assert {node["health"] for node in folder.nodes().values()} == {"healthy"}
 
 
+def test_a_member_that_was_promised_and_never_made_is_forgotten(folder: Folder) -> None:
+    """As a `scale` leaves it that was killed between telling etcd and making the node."""
+    folder.write(ETCD)
+    folder.run("up")
+    add = ("exec", "registry-1", "etcdctl", "member", "add", "nine", "--learner", "--peer-urls=http://192.0.2.9:2380")
+    # etcd refuses it until its members have been connected for some seconds.
+    _wait("a fourth member", lambda: folder.run(*add, code=None).returncode == 0)
+    assert len(_members(folder)) == 4
+    folder.run("up")
+    assert sorted(member["name"] for member in _members(folder)) == ["registry-1", "registry-2", "registry-3"]
+    assert "nothing to do" in folder.run("up").stdout
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("later", [0.3, 0.6, 1, 1.5])
 def test_killed_while_it_shrinks(folder: Folder, later: float) -> None:
