@@ -103,7 +103,7 @@ class Images:
                 present = self._present(tags)
             lacking = {image: tag for image, tag in tags.items() if image not in present}
             if lacking:
-                with self._journal.step(f"make {len(lacking)} images"):
+                with self._journal.step(f"make {len(lacking)} {'image' if len(lacking) == 1 else 'images'}"):
                     self._make(lacking)
                 present |= self._present(lacking)
         return {image: present[image] for image in tags}

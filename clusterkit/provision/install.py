@@ -74,7 +74,7 @@ def install(
             list(pool.map(lambda build: _put_lists(build, known), builders.values()))
             outcomes = _play(journal, machine, builders, folder, roles, stop)
             good = {image: build for image, build in builders.items() if not outcomes[build.name].failed}
-            with journal.step(f"commit {len(good)} images", level="debug"):
+            with journal.step(f"commit {len(good)} {'image' if len(good) == 1 else 'images'}", level="debug"):
                 list(pool.map(lambda image: good[image].commit(image.role, images[image]), good))
         finally:
             names = [builder_name(work_name(tag)) for tag in images.values()]
