@@ -42,6 +42,8 @@ GALLERY: Mapping[str, Entry] = {
     "quickstart": Entry("quickstart", "etcd, Redis and Sentinel: three of each, and room for your own program", 9, 60),
     "etcd": Entry("etcd", "three etcd servers that vote for a leader", 3, 40),
     "redis-sentinel": Entry("redis_sentinel", "a Redis that mends itself: primary, replicas, sentinels", 6, 25),
+    "zookeeper": Entry("zookeeper", "three ZooKeeper servers that vote for a leader", 3, 250),
+    "nats": Entry("nats", "NATS with JetStream: messages that a majority keeps", 3, 50),
     "leader": Entry("leader", "your own service with a leader, elected in etcd; its program is beside it", 6, 70),
     "gossip": Entry("gossip", "your own service without a leader: gossip; its program is beside it", 3, 35),
     "wan": Entry("wan", "three zones far from each other: links with latency and loss", 6, 50),

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -195,15 +196,24 @@ def _example(folder: Folder, example: str, file: str) -> None:
     (folder.path / file).write_text("\n".join([*named, ""]))
 
 
-@pytest.mark.parametrize(("example", "file", "code", "kind"), EXAMPLES)
-def test_the_mistake_of_an_example_is_found_and_the_mended_one_passes(
-    folder: Folder, example: str, file: str, code: int, kind: str
-) -> None:
-    _example(folder, example, file)
-    folder.run("chaos-test", "-f", file, "--seed", "1", code=code)
-    found = next(one for one in _result(folder)["verdicts"] if one["checker"] == "set")
-    assert bool(kind) == (found["verdict"] == "invalid")
-    assert kind in found["text"]
+def test_the_mistakes_of_the_examples_are_found_and_the_mended_ones_pass(new_folder: Callable[[], Folder]) -> None:
+    """Side by side: four clusters, each with faults of its own, and one agent."""
+    folders = [new_folder() for _ in EXAMPLES]
+
+    def judged(folder: Folder, example: str, file: str, code: int) -> dict[str, Any]:
+        _example(folder, example, file)
+        folder.run("chaos-test", "-f", file, "--seed", "1", code=code)
+        return next(one for one in _result(folder)["verdicts"] if one["checker"] == "set")
+
+    with ThreadPoolExecutor(len(EXAMPLES)) as pool:
+        runs = [
+            pool.submit(judged, folder, example, file, code)
+            for folder, (example, file, code, _) in zip(folders, EXAMPLES, strict=True)
+        ]
+    for run, (example, file, _, kind) in zip(runs, EXAMPLES, strict=True):
+        found = run.result()
+        assert bool(kind) == (found["verdict"] == "invalid"), f"{example}/{file}: {found['text']}"
+        assert kind in found["text"], f"{example}/{file}"
 
 
 # -- the long ones ---------------------------------------------------------------------------------------------------

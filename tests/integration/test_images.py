@@ -216,7 +216,7 @@ def test_two_at_once_build_once(workshop: Workshop) -> None:
 
 def test_a_killed_build_is_cleaned_up_by_the_next(workshop: Workshop) -> None:
     image = workshop.role(
-        "---\n- name: First\n  ansible.builtin.command: 'true'\n- name: Wait\n  ansible.builtin.command: sleep 60\n"
+        "---\n- name: First\n  ansible.builtin.command: 'true'\n- name: Wait\n  ansible.builtin.command: sleep 10\n"
     )
     other = workshop.role("---\n- name: Stay\n  ansible.builtin.command: 'true'\n")
     workshop.images.ensure({Install("service")})

@@ -1,0 +1,114 @@
+"""The gallery's systems on real nodes: up, the right roles, data that outlives the loss of one node and of all."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pytest
+
+from clusterkit.check_topology import read_topology
+from clusterkit.cluster import Site, planned
+from clusterkit.components.base import Member, Running
+from clusterkit.components.conditions import UNREACHABLE
+from clusterkit.health import view
+from clusterkit.journal import Journal
+from clusterkit.providers.docker import DockerProvider
+from tests.integration.conftest import Folder
+
+CALL_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class System:
+    """A topology of the gallery: the component that has the data, and the role of whoever leads it ("": all equal)."""
+
+    topology: str
+    component: str
+    leads: str = ""
+
+
+SYSTEMS = [System("nats", "messages", "leader")]
+
+
+def _running(folder: Folder, component: str) -> Running:
+    provider = DockerProvider()
+    record = provider.find(folder.name)
+    assert record is not None
+    topology, registry = read_topology(folder.path / "clusterkit.yml", folder=folder.path, environ={})
+    site = Site(provider, Journal(), folder.path / ".clusterkit" / folder.name)
+    return view.running(planned(site, topology, registry, record), provider, record, component, CALL_SECONDS)
+
+
+def _eventually(what: str, does: Callable[[], bool], seconds: float = 90) -> None:
+    end, trouble = time.monotonic() + seconds, "no"
+    while time.monotonic() < end:
+        try:
+            if does():
+                return
+        except (*UNREACHABLE, KeyError) as error:
+            trouble = f"{type(error).__name__}: {error}"
+        time.sleep(0.2)
+    pytest.fail(f"not within {seconds} s: {what}: {trouble}")
+
+
+def _write(folder: Folder, system: System, member: str, key: str, value: str) -> bool:
+    running = _running(folder, system.component)
+    with contextlib.closing(running.client(_member(running, member))) as client:
+        client.write(key, value)
+    return True
+
+
+def _reads(folder: Folder, system: System, member: str, key: str, value: str) -> bool:
+    running = _running(folder, system.component)
+    with contextlib.closing(running.client(_member(running, member))) as client:
+        return client.read(key) == value
+
+
+def _member(running: Running, name: str) -> Member:
+    return next(member for member in running.members if member.name == name)
+
+
+def _is_healthy(folder: Folder) -> bool:
+    return {node["health"] for node in folder.nodes().values()} == {"healthy"}
+
+
+@pytest.mark.parametrize("system", SYSTEMS, ids=lambda system: system.topology)
+def test_a_system_comes_up_and_keeps_its_data(system: System, folder: Folder) -> None:
+    folder.run("init", system.topology)
+    folder.run("up")
+    nodes = folder.nodes()
+    assert {node["health"] for node in nodes.values()} == {"healthy"}
+    members = [name for name, node in nodes.items() if node["component"] == system.component]
+    leaders = [name for name in folder.roles(system.leads) if name in members] if system.leads else [members[0]]
+    assert len(leaders) == 1
+    assert "nothing to do" in folder.run("up").stdout
+
+    others = [name for name in members if name != leaders[0]]
+    _eventually("a write through a node that leads", lambda: _write(folder, system, leaders[0], "kept", "one"))
+    for name in others:
+        _eventually(f"{name} has it", lambda name=name: _reads(folder, system, name, "kept", "one"))  # type: ignore[misc]
+
+    folder.run("kill", leaders[0])
+
+    def survivor() -> str:
+        """Whoever leads now; where all are equal, any that was left."""
+        return next((name for name in folder.roles(system.leads) if name in others), "") if system.leads else others[0]
+
+    _eventually("a write without the one that was killed", lambda: _write(folder, system, survivor(), "later", "two"))
+    assert _reads(folder, system, survivor(), "kept", "one")
+
+    folder.run("kill", *(name for name in members if name != leaders[0]))
+    folder.run("up")
+    assert _is_healthy(folder)
+    for name in members:
+        for key, value in (("kept", "one"), ("later", "two")):
+            _eventually(
+                f"{name} has {key} again",
+                lambda name=name, key=key, value=value: _reads(folder, system, name, key, value),  # type: ignore[misc]
+            )
+    findings = json.loads(folder.run("health", "--format", "json").stdout)
+    assert findings
