@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import socket
+from typing import Protocol
 
 from clusterkit.client import ClientError
 from clusterkit.clock import Deadline
@@ -33,9 +34,9 @@ class RespConnection:
                 self.close()
                 raise
 
-    def ask(self, *words: str | int) -> Reply:
+    def ask(self, *words: str | int, deadline: Deadline | None = None) -> Reply:
         """A list that holds an error raises it too: nothing here sends transactions."""
-        deadline = Deadline(self._timeout)
+        deadline = deadline or Deadline(self._timeout)
         parts = [str(word).encode() for word in words]
         sent = b"*%d\r\n" % len(parts) + b"".join(b"$%d\r\n%b\r\n" % (len(part), part) for part in parts)
         self._wait_at_most(deadline)
@@ -85,11 +86,19 @@ class RespConnection:
         self._socket.settimeout(deadline.left)
 
 
+class Asks(Protocol):
+    """Whatever takes a command and gives its reply."""
+
+    def ask(self, *words: str | int) -> Reply: ...
+
+    def close(self) -> None: ...
+
+
 class RedisClient:
     """Pinned to one member: a replica refuses its writes, and serves what it has copied so far."""
 
     def __init__(self, running: Running, member: Member) -> None:
-        self._connection = connect(running, member)
+        self._connection: Asks = connect(running, member)
 
     def write(self, key: str, value: str) -> None:
         """Acknowledged by this node alone, as Redis does: its replicas copy it later."""

@@ -6,7 +6,7 @@ from typing import Any
 
 from clusterkit.client import ClientError, Refused, Unmet
 from clusterkit.components.base import Member, Purpose, Running
-from clusterkit.components.redis_client import Reply, connect
+from clusterkit.components.redis_client import Asks, Reply, connect
 
 _REFUSED = (
     "READONLY",
@@ -14,6 +14,7 @@ _REFUSED = (
     "LOADING",
     "MASTERDOWN",
     "CLUSTERDOWN",
+    "TRYAGAIN",
     "MISCONF",
     "OOM",
     "NOAUTH",
@@ -38,10 +39,10 @@ return 1
 
 
 class RedisDriver:
-    """One client of one node. What a node answers may be older, or newer, than what its primary has."""
+    """One client. `connection` is closed with it."""
 
-    def __init__(self, running: Running, member: Member, purpose: Purpose) -> None:
-        self._connection = connect(running, member)
+    def __init__(self, connection: Asks, purpose: Purpose) -> None:
+        self._connection = connection
         self._do = getattr(self, f"_{purpose.kind}")
 
     def call(self, f: str, key: str, value: Any) -> Any:
@@ -99,6 +100,13 @@ class RedisDriver:
             if str(error).startswith(_REFUSED):
                 raise Refused(str(error)) from error
             raise
+
+
+class NodeDriver(RedisDriver):
+    """One client of one node. What a node answers may be older, or newer, than what its primary has."""
+
+    def __init__(self, running: Running, member: Member, purpose: Purpose) -> None:
+        super().__init__(connect(running, member), purpose)
 
 
 def _number(reply: Reply) -> int | None:

@@ -42,6 +42,7 @@ GALLERY: Mapping[str, Entry] = {
     "quickstart": Entry("quickstart", "etcd, Redis and Sentinel: three of each, and room for your own program", 9, 60),
     "etcd": Entry("etcd", "three etcd servers that vote for a leader", 3, 40),
     "redis-sentinel": Entry("redis_sentinel", "a Redis that mends itself: primary, replicas, sentinels", 6, 25),
+    "redis-cluster": Entry("redis_cluster", "a Redis whose keys are split over three primaries, a replica each", 6, 30),
     "zookeeper": Entry("zookeeper", "three ZooKeeper servers that vote for a leader", 3, 250),
     "nats": Entry("nats", "NATS with JetStream: messages that a majority keeps", 3, 50),
     "leader": Entry("leader", "your own service with a leader, elected in etcd; its program is beside it", 6, 70),

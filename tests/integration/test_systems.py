@@ -31,7 +31,11 @@ class System:
     leads: str = ""
 
 
-SYSTEMS = [System("nats", "messages", "leader")]
+SYSTEMS = [
+    System("nats", "messages", "leader"),
+    System("zookeeper", "zookeeper", "leader"),
+    System("redis-cluster", "store"),
+]
 
 
 def _running(folder: Folder, component: str) -> Running:
