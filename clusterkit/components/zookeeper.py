@@ -85,6 +85,9 @@ _CLASS_PATH = "/etc/zookeeper:/usr/share/java/zookeeper.jar:/usr/share/java/slf4
 """Debian's jar names those it needs, but none that prints: without slf4j-simple the server says nothing."""
 
 _MAIN = "org.apache.zookeeper.server.quorum.QuorumPeerMain"
+_QUIET = "-Dorg.slf4j.simpleLogger.log.org.apache.zookeeper.server.NIOServerCnxn=warn"
+"""It has a line for each question about health, and nothing else to say below a warning."""
+
 _PRINTS = " ".join(
     f"-Dorg.slf4j.simpleLogger.{key}"
     for key in ("showDateTime=false", "levelInBrackets=true", "showShortLogName=true", "logFile=System.out")
@@ -97,7 +100,7 @@ def _command(group: Group, _member: Member) -> tuple[str, ...]:
     lean = "" if group.options.production else "-XX:+UseSerialGC -XX:TieredStopAtLevel=1 "
     java = f"-Xms{min(heap, 64)}m -Xmx{heap}m {lean}-XX:+ExitOnOutOfMemoryError"
     makers = f'export SERVER_JVMFLAGS="{java}"; exec zkServer.sh --config /etc/zookeeper start-foreground'
-    ours = f"exec java {java} {_PRINTS} -cp {_CLASS_PATH} {_MAIN} {CONFIG}"
+    ours = f"exec java {java} {_PRINTS} {_QUIET} -cp {_CLASS_PATH} {_MAIN} {CONFIG}"
     return ("sh", "-c", f"if command -v zkServer.sh >/dev/null; then {makers}; else {ours}; fi")
 
 
@@ -169,7 +172,7 @@ _MANY = 1000
 """Requests that wait: ZooKeeper takes no more from its clients then. Source: its globalOutstandingLimit."""
 
 NEVER = (
-    Never(r"OutOfMemoryError|Severe unrecoverable error, from thread", "the server gave up", frozenset({"resource"})),
+    Never(r"java\.lang\.OutOfMemoryError", "the server has no memory left", frozenset({"resource"})),
     Never(
         r"Unable to load database on disk|Last transaction was partial|CRC check failed|Got error DigestMismatch",
         "data is damaged",
@@ -177,7 +180,8 @@ NEVER = (
     ),
     Never(r"digests are not matching|Digest mismatch", "the servers' data differs"),
 )
-"""Source: ZooKeeper 3.8, ZooKeeperCriticalThread, FileTxnSnapLog, FileTxnLog and DataTree."""
+"""Not "Severe unrecoverable error, from thread": a follower that loses its leader says so too, and finds the next one.
+Source: ZooKeeper 3.8, FileTxnSnapLog, FileTxnLog and DataTree."""
 
 
 class ZooKeeperWorkload(WorkloadOptions):

@@ -23,6 +23,7 @@ CREATE, DELETE, GET_DATA, SET_DATA, GET_CHILDREN, SYNC, CHECK, MULTI, CLOSE = 1,
 SEQUENTIAL = 2
 ANY_VERSION = -1
 ROOT = "/clusterkit"
+_GOODBYE_S = 0.2
 
 _OPEN_ACL = struct.pack(">ii", 1, 31) + b"\0\0\0\5world\0\0\0\6anyone"
 _STAT = struct.Struct(">qqqqiiiqiiq")
@@ -165,10 +166,12 @@ class ZooKeeperConnection:
                 place += _STAT.size
 
     def close(self) -> None:
-        """Ends the session, if the server can still be told, and does not wait for its answer."""
+        """Ends the session, if the server can be told at once; else it ends by itself, and the server complains."""
+        deadline = Deadline(min(_GOODBYE_S, self._timeout))
         try:
-            self._send(struct.pack(">ii", self._xid + 1, CLOSE), Deadline(self._timeout))
-        except OSError:  # then the server ends it by itself
+            self._send(struct.pack(">ii", self._xid + 1, CLOSE), deadline)
+            self._frame(deadline)
+        except OSError:
             pass
         finally:
             self._socket.close()

@@ -51,6 +51,7 @@ class FakeZooKeeper:
                     request = self.rfile.read(struct.unpack(">i", head)[0])
                     xid, kind = struct.unpack_from(">ii", request)
                     if kind == client.CLOSE:
+                        self._send(struct.pack(">iqi", xid, 9, 0))
                         return
                     error, content = (0, fake.says_always) if fake.says_always else fake.answer(kind, request[8:])
                     if error != _SILENT:
