@@ -104,29 +104,41 @@ def _command(group: Group, _member: Member) -> tuple[str, ...]:
     return ("sh", "-c", f"if command -v zkServer.sh >/dev/null; then {makers}; else {ours}; fi")
 
 
-def look(running: Running) -> tuple[dict[str, Mapping[str, str]], dict[str, str]]:
-    """What each server says (mntr), by member name; and why it says nothing, in its own words where it does."""
+Seen = dict[str, Mapping[str, str]]
+"""What servers say, by member name: the system's own name of a figure -> its value."""
+
+
+def look(running: Running, word: str, separator: str) -> tuple[Seen, dict[str, str]]:
+    """What each server answers to a four-letter word; and why it says nothing, in its own words where it does."""
 
     def ask(member: Member) -> str:
-        return four_letters(*running.dial(member, "client"), "mntr", running.timeout)
+        return four_letters(*running.dial(member, "client"), word, running.timeout)
 
     said, troubles = ask_each(running.up, ask)
-    seen: dict[str, Mapping[str, str]] = {}
+    seen: Seen = {}
     for name, text in said.items():
-        fields = dict(line.split("\t", 1) for line in text.splitlines() if "\t" in line)
-        if "zk_server_state" in fields:
+        fields = dict(line.split(separator, 1) for line in text.splitlines() if separator in line)
+        if fields:
             seen[name] = fields
         else:
             troubles[name] = text.strip() or "it closed the connection"
     return seen, troubles
 
 
+def _monitored(running: Running) -> tuple[Seen, dict[str, str]]:
+    return look(running, "mntr", "\t")
+
+
+def _served(running: Running) -> tuple[Seen, dict[str, str]]:
+    return look(running, "srvr", ": ")
+
+
 def has_one_leader(running: Running) -> Unready:
     """Every server serves, one leads, and all others follow it."""
-    seen, unready = look(running)
+    seen, unready = _monitored(running)
     if unready:
         return unready
-    leaders = [name for name, fields in seen.items() if _role(fields) == "leader"]
+    leaders = [name for name, fields in seen.items() if fields["zk_server_state"] == "leader"]
     if len(running.members) == 1:
         return {}
     if len(leaders) != 1:
@@ -139,20 +151,22 @@ def has_one_leader(running: Running) -> Unready:
 
 
 def read_roles(running: Running) -> Mapping[str, tuple[Role, ...]]:
-    """leader, follower or standalone, with how many znodes each has; one that looks for a leader is absent."""
-    seen, _ = look(running)
+    """leader, follower or standalone, and the last transaction that it has; one that looks for a leader is absent."""
+    seen, _ = _served(running)
     return {
-        name: (Role(_role(fields), f"{fields.get('zk_znode_count', '?')} znodes"),) for name, fields in seen.items()
+        name: (Role(fields["Mode"], "epoch {}, transaction {}".format(*_zxid(fields))),)
+        for name, fields in seen.items()
     }
 
 
-def _role(fields: Mapping[str, str]) -> str:
-    return fields["zk_server_state"]
+def _zxid(fields: Mapping[str, str]) -> tuple[int, int]:
+    """The leader's epoch, and the number of the transaction in it. Source: ZooKeeper's ZxidUtils."""
+    return divmod(int(fields["Zxid"], 16), 2**32)
 
 
 def examine(running: Running) -> Iterator[Finding]:
-    """Servers against the majority, who leads, who follows, sessions, and requests that wait."""
-    seen, troubles = look(running)
+    """Servers against the majority, who leads, how far each is behind, and requests that wait."""
+    seen, troubles = _served(running)
     for name, trouble in troubles.items():
         yield Finding(f"does not serve: {trouble}", is_ok=False, node=name)
     needed = running.group.majority
@@ -160,13 +174,20 @@ def examine(running: Running) -> Iterator[Finding]:
         f"quorum: {len(seen)} of {len(running.members)} servers take part, {needed} are needed",
         is_ok=len(seen) >= needed,
     )
-    leaders = [name for name, fields in seen.items() if _role(fields) in ("leader", "standalone")]
+    leaders = [name for name, fields in seen.items() if fields["Mode"] in ("leader", "standalone")]
     yield Finding(f"leader: {all_of(leaders) if leaders else 'none'}", is_ok=len(leaders) == 1)
+    last = max((_zxid(fields) for fields in seen.values()), default=(0, 0))
     for name, fields in seen.items():
-        waiting = int(float(fields.get("zk_outstanding_requests", "0")))
-        sessions = fields.get("zk_num_alive_connections", "?")
-        yield Finding(f"load: {sessions} connections, {waiting} requests wait", is_ok=waiting < _MANY, node=name)
+        epoch, number = _zxid(fields)
+        behind = last[1] - (number if epoch == last[0] else 0)  # a follower is in the epoch by its first transaction
+        yield Finding(f"replication: {behind} transactions behind", is_ok=behind < _FAR, node=name)
+        waiting = int(fields["Outstanding"])
+        connections = fields["Connections"]
+        yield Finding(f"load: {connections} connections, {waiting} requests wait", is_ok=waiting < _MANY, node=name)
 
+
+_FAR = 1000
+"""Transactions behind the furthest server that are no longer the work of a moment."""
 
 _MANY = 1000
 """Requests that wait: ZooKeeper takes no more from its clients then. Source: its globalOutstandingLimit."""
@@ -217,6 +238,9 @@ COMPONENT = Component(
         weaknesses=(
             "a sync asks the leader, which asks nobody: one that was replaced and does not know it yet may answer, "
             "and a read may be old for as long as that",
+            "with `reads: plain` a server answers from what it has: it may be old, at any time (writes stay in order)",
+            "a follower tells a new leader that it has its data before that is on disk: killed right then, it may lose "
+            "acknowledged writes (ZOOKEEPER-3023, ZOOKEEPER-4646)",
         ),
     ),
     needs_quorum=True,

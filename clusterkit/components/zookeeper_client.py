@@ -225,17 +225,21 @@ class ZooKeeperClient:
         put(self._connection, path_of("client", key), value, Deadline(self._timeout))
 
     def read(self, key: str) -> str | None:
-        path = path_of("client", key)
-        self._connection.sync(path)
+        path, deadline = path_of("client", key), Deadline(self._timeout)
+        self._connection.sync(path, deadline)
         try:
-            return self._connection.get(path)[0]
+            return self._connection.get(path, deadline)[0]
         except ZooKeeperError as error:
             if error.number == NO_NODE:
                 return None
             raise
 
     def delete(self, key: str) -> None:
-        self._connection.delete(path_of("client", key))
+        try:
+            self._connection.delete(path_of("client", key))
+        except ZooKeeperError as error:
+            if error.number != NO_NODE:  # what is not there need not be removed
+                raise
 
     def close(self) -> None:
         self._connection.close()

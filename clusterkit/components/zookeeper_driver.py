@@ -89,21 +89,26 @@ class ZooKeeperDriver:
         return None
 
     def _queue(self, f: str, path: str, value: Any) -> Any:
-        """Each element is a child with a number that the server gives; whoever deletes the lowest one has it."""
+        """Each element is a child with a number that the server gives; whoever deletes the lowest one has it.
+
+        Only a list without children says that the queue is empty: where others took all of a list, more may have come.
+        """
         self._folder(path)
         if f == "enqueue":
             self._connection.create(f"{path}/e-", json.dumps(value), is_sequential=True, deadline=self._deadline)
             return None
-        for name in sorted(self._before_all(lambda: self._children(path))):
-            child = f"{path}/{name}"
-            try:
-                found = self._before_all(partial(self._connection.get, child, self._deadline))[0]
-                self._connection.delete(child, deadline=self._deadline)
-            except ZooKeeperError as error:
-                if error.number != NO_NODE:  # somebody else has it
-                    raise
-            else:
-                return json.loads(found)
+        while names := self._before_all(lambda: self._children(path)):
+            for name in sorted(names):
+                child = f"{path}/{name}"
+                try:
+                    found = self._before_all(partial(self._connection.get, child, self._deadline))[0]
+                    self._connection.delete(child, deadline=self._deadline)
+                except ZooKeeperError as error:
+                    if error.number != NO_NODE:  # somebody else has it
+                        raise
+                else:
+                    return json.loads(found)
+            self._once_more()
         return None
 
     def _bank(self, f: str, path: str, value: Any) -> Any:
@@ -195,5 +200,9 @@ class ZooKeeperDriver:
             now, version = self._first_look(path)
             if self._if_unchanged(path, version, change(now)):
                 return
-            if self._deadline.left < self._timeout / 2:
-                raise Refused("others wrote first, each time")
+            self._once_more()
+
+    def _once_more(self) -> None:
+        """No new try is begun in the second half of the time: the last one is to end well. Raises: Refused."""
+        if self._deadline.left < self._timeout / 2:
+            raise Refused("others were first, each time")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import socketserver
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,7 +14,7 @@ import pytest
 from clusterkit.client import ClientError, Driver, NotSent, Refused, Unmet
 from clusterkit.components import zookeeper
 from clusterkit.components import zookeeper_client as client
-from clusterkit.components.base import KINDS, Purpose, Running
+from clusterkit.components.base import KINDS, Purpose, Role, Running
 from tests.unit.components.node_servers import group, running, serving
 
 _SILENT = 1
@@ -23,14 +23,14 @@ _SILENT = 1
 
 @dataclass
 class FakeZooKeeper:
-    """A server with a tree of its own: path -> (data, version). It also answers `mntr`.
+    """A server with a tree of its own: path -> (data, version). It also answers `mntr` and `srvr`.
 
     `fails`: type of request -> the error it is answered with. `before`: called with each request's type and path.
     """
 
     tree: dict[str, tuple[bytes, int]] = field(default_factory=dict)
     fails: dict[int, int] = field(default_factory=dict)
-    mntr: str = "zk_server_state\tstandalone\nzk_znode_count\t5\n"
+    says: Mapping[str, str] = field(default_factory=dict)
     asked: list[tuple[int, str]] = field(default_factory=list)
     numbers: int = 0
     before: Any = None
@@ -42,8 +42,8 @@ class FakeZooKeeper:
         class Handler(socketserver.StreamRequestHandler):
             def handle(self) -> None:
                 head = self.rfile.read(4)
-                if head == b"mntr":
-                    self.wfile.write(fake.mntr.encode())
+                if head in (b"mntr", b"srvr"):
+                    self.wfile.write(fake.says[head.decode()].encode())
                     return
                 self.rfile.read(struct.unpack(">i", head)[0])
                 self._send(struct.pack(">iiqi16s", 0, 4000, 1, 16, bytes(16)))
@@ -197,6 +197,46 @@ def test_set_counter_queue_ids_and_bank() -> None:
         assert driver.call("read", "b", None) == {"a": 2, "b": 8}
 
 
+def test_a_queue_is_empty_only_where_a_list_of_it_is() -> None:
+    """Others take all that was listed, and put something in meanwhile: there was an element at every moment."""
+    server = FakeZooKeeper()
+    with driving(server, "queue") as driver:
+        driver.call("enqueue", "q", 1)
+
+        def take_it(kind: int, path: str) -> None:
+            if kind == client.DELETE:
+                server.before = None
+                data = server.tree.pop(path)[0]
+                assert data == b"1"
+                server.tree[path.rpartition("/")[0] + "/e-0000000009"] = (b"2", 0)
+
+        server.before = take_it
+        assert driver.call("dequeue", "q", None) == 2
+        assert driver.call("dequeue", "q", None) is None
+
+
+def test_what_others_take_each_time_is_refused_and_not_empty() -> None:
+    server = FakeZooKeeper(fails={client.DELETE: client.NO_NODE})
+    with driving(server, "queue") as driver:
+        driver.call("enqueue", "q", 1)
+        with pytest.raises(Refused, match="others were first"):
+            driver.call("dequeue", "q", None)
+
+
+def test_the_client_writes_reads_and_deletes() -> None:
+    of = group(zookeeper.COMPONENT, replicas=1)
+    with FakeZooKeeper().serve() as port:
+        made = running(zookeeper.COMPONENT, of, {"zookeeper-1": port}).client(of.first)
+        with contextlib.closing(made):
+            assert made.read("a/b") is None
+            made.write("a/b", "1")
+            made.write("a/b", "2")
+            assert made.read("a/b") == "2"
+            made.delete("a/b")
+            made.delete("a/b")
+            assert made.read("a/b") is None
+
+
 @pytest.mark.parametrize(("error", "is_refused"), [(-112, True), (-118, True), (-102, True), (-7, False), (-4, False)])
 def test_only_what_surely_changed_nothing_is_refused(error: int, is_refused: bool) -> None:
     server = FakeZooKeeper()
@@ -237,17 +277,24 @@ def test_of_a_transaction_the_error_of_the_part_that_failed_is_told() -> None:
 
 # -- what servers say --------------------------------------------------------------------------------------------------
 
-LEADS = "zk_server_state\tleader\nzk_synced_followers\t2\nzk_znode_count\t7\nzk_outstanding_requests\t0\n"
-FOLLOWS = "zk_server_state\tfollower\nzk_znode_count\t7\nzk_outstanding_requests\t0\n"
 LOOKS = "This ZooKeeper instance is not currently serving requests"
 
 
+def says(role: str, zxid: int = 0x200000005, following: int = 2) -> dict[str, str]:
+    served = f"Zookeeper version: 3.8.0\nConnections: 1\nOutstanding: 0\nZxid: {zxid:#x}\nMode: {role}\n"
+    return {"mntr": f"zk_server_state\t{role}\nzk_synced_followers\t{following}\n", "srvr": served}
+
+
+LEADS, FOLLOWS = says("leader"), says("follower")
+SILENT = {"mntr": LOOKS, "srvr": LOOKS}
+
+
 @contextlib.contextmanager
-def watched(*said: str) -> Iterator[Running]:
+def watched(*said: Mapping[str, str]) -> Iterator[Running]:
     of = group(zookeeper.COMPONENT)
     with contextlib.ExitStack() as stack:
         ports = {
-            member.name: stack.enter_context(FakeZooKeeper(mntr=one).serve())
+            member.name: stack.enter_context(FakeZooKeeper(says=one).serve())
             for member, one in zip(of.members, said, strict=False)
         }
         yield running(zookeeper.COMPONENT, of, ports)
@@ -256,10 +303,10 @@ def watched(*said: str) -> Iterator[Running]:
 def test_all_is_well() -> None:
     with watched(FOLLOWS, LEADS, FOLLOWS) as seen:
         assert zookeeper.has_one_leader(seen) == {}
-        assert {name: held[0].name for name, held in zookeeper.read_roles(seen).items()} == {
-            "zookeeper-1": "follower",
-            "zookeeper-2": "leader",
-            "zookeeper-3": "follower",
+        assert zookeeper.read_roles(seen) == {
+            "zookeeper-1": (Role("follower", "epoch 2, transaction 5"),),
+            "zookeeper-2": (Role("leader", "epoch 2, transaction 5"),),
+            "zookeeper-3": (Role("follower", "epoch 2, transaction 5"),),
         }
         assert all(finding.is_ok for finding in zookeeper.examine(seen))
 
@@ -267,14 +314,30 @@ def test_all_is_well() -> None:
 @pytest.mark.parametrize(
     ("said", "expected"),
     [
-        ((FOLLOWS, LEADS, LOOKS), {"zookeeper-3": LOOKS}),
-        ((LEADS.replace("\t2", "\t1"), FOLLOWS, FOLLOWS), {"zookeeper-1": "1 of 2 servers follow it"}),
+        ((FOLLOWS, LEADS, SILENT), {"zookeeper-3": LOOKS}),
+        ((says("leader", following=1), FOLLOWS, FOLLOWS), {"zookeeper-1": "1 of 2 servers follow it"}),
         ((FOLLOWS, FOLLOWS, FOLLOWS), dict.fromkeys(("zookeeper-1", "zookeeper-2", "zookeeper-3"), "no server leads")),
     ],
 )
-def test_what_is_not_ready_is_said(said: tuple[str, ...], expected: dict[str, str]) -> None:
+def test_what_is_not_ready_is_said(said: tuple[Mapping[str, str], ...], expected: dict[str, str]) -> None:
     with watched(*said) as seen:
         assert zookeeper.has_one_leader(seen) == expected
+
+
+@pytest.mark.parametrize(
+    ("zxid", "behind", "is_ok"),
+    [(0x200000003, 2002, False), (0x2000007D0, 5, True), (0x100000003, 2005, False)],
+)
+def test_how_far_a_server_is_behind(zxid: int, behind: int, is_ok: bool) -> None:
+    with watched(says("leader", 0x2000007D5), says("follower", zxid), says("follower", 0x2000007D5)) as seen:
+        found = next(one for one in zookeeper.examine(seen) if one.node == "zookeeper-2" and "replication" in one.what)
+    assert (found.what, found.is_ok) == (f"replication: {behind} transactions behind", is_ok)
+
+
+def test_an_epoch_without_a_transaction_leaves_nobody_behind() -> None:
+    """A new leader is in its epoch at once, a follower by the first transaction."""
+    with watched(says("leader", 0x300000000), says("follower", 0x2FFFFFFFF), FOLLOWS) as seen:
+        assert all(finding.is_ok for finding in zookeeper.examine(seen))
 
 
 def test_two_leaders_are_two() -> None:
