@@ -44,6 +44,7 @@ GALLERY: Mapping[str, Entry] = {
     "redis-sentinel": Entry("redis_sentinel", "a Redis that mends itself: primary, replicas, sentinels", 6, 25),
     "redis-cluster": Entry("redis_cluster", "a Redis whose keys are split over three primaries, a replica each", 6, 30),
     "zookeeper": Entry("zookeeper", "three ZooKeeper servers that vote for a leader", 3, 250),
+    "galera": Entry("galera", "MariaDB with Galera: three members, none leads, all take writes", 3, 400),
     "nats": Entry("nats", "NATS with JetStream: messages that a majority keeps", 3, 50),
     "leader": Entry("leader", "your own service with a leader, elected in etcd; its program is beside it", 6, 70),
     "gossip": Entry("gossip", "your own service without a leader: gossip; its program is beside it", 3, 35),
