@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any, ClassVar, Literal, Self
@@ -125,7 +125,8 @@ class Scene:
     `service` acts on a node's service (start, stop); `wait_ready(names, seconds)` waits until these nodes are healthy,
     and raises NotReady; `roles()` asks the systems themselves: node name -> role names; `look()` is the same scene,
     looked at anew; `scale(component -> count)` lets nodes join and leave. `random` is where all chance comes from.
-    `say` tells a person what is going on.
+    `say` tells a person what is going on. `revive(names)` is for nodes that are about to be started: a system whose
+    members have all ended may have to be told who begins.
     """
 
     cluster: str
@@ -138,6 +139,7 @@ class Scene:
     say: Callable[[str], None]
     scale: Callable[[Mapping[str, int]], object]
     random: Random = field(default_factory=Random)
+    revive: Callable[[Collection[str]], None] = lambda _names: None
 
     def look(self) -> Scene:
         record = self.find()

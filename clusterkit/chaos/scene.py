@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -10,6 +10,7 @@ from clusterkit.agent.client import Agent
 from clusterkit.chaos.base import Scene
 from clusterkit.clock import Deadline
 from clusterkit.journal import Journal
+from clusterkit.node import State
 from clusterkit.providers.base import ClusterRecord
 from clusterkit.providers.docker_agent import DockerAgent
 
@@ -64,7 +65,26 @@ def open_scene(
             find=lambda: provider.find(record.name),
             say=journal.say,
             scale=scale,
+            revive=lambda names: _revive(provider, journal, record.name, plan, names),
         )
+
+
+def _revive(
+    provider: DockerProvider, journal: Journal, cluster: str, plan: Callable[[], Plan], names: Collection[str]
+) -> None:
+    """Nodes are started in any case; where the system cannot be helped, it is said why."""
+    from clusterkit.errors import NotReady, UsageError
+    from clusterkit.health import recovery
+
+    record = provider.find(cluster)
+    nodes = record.nodes if record else ()
+    for component in dict.fromkeys(node.component for node in nodes if node.name in names):
+        if any(node.state in (State.RUNNING, State.PAUSED) for node in nodes if node.component == component):
+            continue
+        try:
+            recovery.revive(provider, journal, plan(), component)
+        except (NotReady, UsageError) as error:  # the topology is gone, or data would be lost
+            journal.say(f"{component} is started as it is: {error.what}", level="warning")
 
 
 def _roles(provider: DockerProvider, cluster: str, plan: Plan) -> Mapping[str, tuple[str, ...]]:

@@ -32,8 +32,12 @@ def act_on(
     do: Callable[[LiveNode], None],
     *,
     only: tuple[State, ...],
+    first: Callable[[Cluster, tuple[NodeRecord, ...]], None] | None = None,
 ) -> tuple[Cluster, tuple[NodeRecord, ...]]:
-    """Acts on the nodes named that are in one of the states `only`; the others are said to be left alone."""
+    """Acts on the nodes named that are in one of the states `only`; the others are said to be left alone.
+
+    `first` is called before, with the nodes chosen.
+    """
     from clusterkit.cluster import act
 
     opened = open_cluster(file, cluster)
@@ -44,9 +48,28 @@ def act_on(
             opened.journal.say(f"{node.name} is {node.state.value}: left alone", node=node.name)
     if not named:
         raise UsageError(f"no node is {' '.join(targets)}", mend="`clusterkit status` lists nodes and roles")
+    if first is not None:
+        first(opened, chosen)
     act(opened.site, chosen, verb, do)
     click.echo(f"{opened.name}: {verb} {', '.join(node.name for node in chosen) or 'nothing'}")
     return opened, chosen
+
+
+def revive(opened: Cluster, nodes: tuple[NodeRecord, ...]) -> None:
+    """Before nodes are started: a system whose members have all ended may have to be told who begins.
+
+    Where the topology is gone nobody knows how; then they are only started.
+    """
+    from clusterkit import locks
+    from clusterkit.health import recovery
+
+    if opened.topology_read is None:
+        return
+    opened.forget()
+    with locks.held(opened.provider.engine, opened.name):
+        for component in dict.fromkeys(node.component for node in nodes):
+            if component in opened.plan.components:
+                recovery.revive(opened.provider, opened.journal, opened.plan, component)
 
 
 def wait_for(opened: Cluster, nodes: tuple[NodeRecord, ...]) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from clusterkit.cli._verbs import act_on, node_arguments, wait_for
+from clusterkit.cli._verbs import act_on, node_arguments, revive, wait_for
 from clusterkit.cli.context import open_cluster
 from clusterkit.cli.options import Quantity, wait_option
 from clusterkit.errors import UsageError
@@ -36,13 +36,15 @@ def command(
     if rolling:
         _in_turn(file, cluster, targets, grace)
         return
+    from clusterkit.cluster import act
     from clusterkit.node import State
 
-    def restart(node: LiveNode) -> None:
+    def stop(node: LiveNode) -> None:
         node.stop(grace.seconds)
-        node.start()
 
-    opened, restarted = act_on(file, cluster, targets, "restart", restart, only=tuple(State))
+    opened, restarted = act_on(file, cluster, targets, "restart", stop, only=tuple(State))
+    revive(opened, restarted)
+    act(opened.site, restarted, "start", lambda node: node.start())
     if wait:
         wait_for(opened, restarted)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from clusterkit.cli._verbs import act_on, node_arguments, wait_for
+from clusterkit.cli._verbs import act_on, node_arguments, revive, wait_for
 from clusterkit.cli.options import wait_option
 
 
@@ -23,8 +23,7 @@ def command(file: Path | None, cluster: str | None, targets: tuple[str, ...], wa
     """
     from clusterkit.node import State
 
-    opened, started = act_on(
-        file, cluster, targets, "start", lambda node: node.start(), only=(State.EXITED, State.CREATED)
-    )
+    down = (State.EXITED, State.CREATED)
+    opened, started = act_on(file, cluster, targets, "start", lambda node: node.start(), only=down, first=revive)
     if wait:
         wait_for(opened, started)

@@ -21,7 +21,7 @@ from clusterkit.cluster.site import WORKERS, Look, Site, all_of, count, retire, 
 from clusterkit.components.base import Member, Membership, Running
 from clusterkit.components.conditions import UNREACHABLE
 from clusterkit.errors import NotReady
-from clusterkit.health import ready, roles, view
+from clusterkit.health import ready, recovery, roles, view
 from clusterkit.node import State
 from clusterkit.plan import Plan
 from clusterkit.providers.base import NodeRecord, Rendered
@@ -150,6 +150,7 @@ class Work:
         leaving = self._leaving(component)
         quick = [change for change in mine if change.action not in (*ROLLED, "join")]
         if quick:
+            recovery.revive(self.site.provider, self.site.journal, self.wanted, component)
             with self.site.journal.step(f"{_verb(quick)} {component}", component=component):
                 all_of([pool.submit(self.start, change) for change in quick])
         rolled = [change for change in mine if change.action in ROLLED]

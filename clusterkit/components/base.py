@@ -11,14 +11,14 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict
 
 from clusterkit.client import Client, Driver
 from clusterkit.components import probes
 from clusterkit.model.topology import Build, ComponentSpec
-from clusterkit.node import Node
+from clusterkit.node import Node, Service
 
 
 class Options(BaseModel):
@@ -291,6 +291,51 @@ class Membership:
     counts: Callable[[Running], frozenset[str]] | None = None
 
 
+class Whole(Node, Service, Protocol):
+    """A node whose service can be started and stopped too."""
+
+
+@dataclass(frozen=True)
+class Fallen:
+    """A component whose members may be down, or up without serving. `nodes`: all that exist, by member name.
+
+    `running`: those that run, as always.
+    """
+
+    running: Running
+    nodes: Mapping[str, Whole]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Whom a system is to begin again from, and why.
+
+    `loses`: what may be gone then; "" where nothing that was acknowledged is.
+    """
+
+    node: str
+    why: str
+    loses: str = ""
+
+
+@dataclass(frozen=True)
+class Recovery:
+    """How a system comes back whose members do not find each other again by themselves, by its own procedure.
+
+    choose  whom it would begin from, or what it means to begin from the one that is named; None where it serves, or
+            comes back by itself when its members are started. It changes nothing that counts
+    begin   makes that one begin alone: at once where it runs, else at its next start
+    joins   the others have to forget what they have and join anew: they are removed with their data
+
+    Both may raise OSError, ClientError, ClusterkitError. A choice that loses nothing is carried out by every `up` and
+    `start` of a component of which no member runs.
+    """
+
+    choose: Callable[[Fallen, str], Choice | None]
+    begin: Callable[[Fallen, str], None]
+    joins: bool = False
+
+
 def next_member(running: Running, turn: int) -> tuple[Running, Member]:
     """Where every member serves every client: the next one in turn."""
     return running, running.members[turn % len(running.members)]
@@ -333,6 +378,7 @@ class Component:
     check        what does not fit between this component and the whole topology (component name -> spec); its options
                  alone are checked by their type. Names in depends_on are known to be there
     membership   how members come and go while it runs; None where each is for itself
+    recovery     how it comes back after an outage; None where starting its members is all that can be done
     hosts        put the addresses of the component's own members into /etc/hosts
     ready        all must be empty of Unready; from the quickest to the slowest
     roles        node name -> roles, the main one first; nodes that do not answer are absent
@@ -385,6 +431,7 @@ class Component:
     claims: Claims = Claims()
     needs_quorum: bool = False
     membership: Membership | None = None
+    recovery: Recovery | None = None
     replicas: Literal["any", "odd"] = "any"
     log: LogFormat = LogFormat()
     never: tuple[Never, ...] | Callable[[Any], tuple[Never, ...]] = ()

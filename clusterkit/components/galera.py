@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass
 from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
+from clusterkit.client import ClientError
+from clusterkit.clock import SYSTEM, Deadline
 from clusterkit.components.base import (
     KINDS,
+    Choice,
     Claims,
     Component,
+    Fallen,
     Finding,
     LogFormat,
     Member,
@@ -18,14 +25,17 @@ from clusterkit.components.base import (
     Never,
     Options,
     Port,
+    Recovery,
     Role,
     Running,
     Template,
     Unready,
+    Whole,
     WorkloadOptions,
 )
 from clusterkit.components.conditions import all_of, ask_each, written_and_read
-from clusterkit.components.galera_client import DATABASE, USER, status
+from clusterkit.components.galera_client import DATABASE, USER, connect, status
+from clusterkit.node import File, State
 from clusterkit.units import Duration, Size
 
 CONFIG = "/etc/mysql/mariadb.conf.d/99-clusterkit.cnf"
@@ -114,7 +124,7 @@ class GaleraOptions(Options):
         for key in self.settings:
             if key in _OPTION_OF:
                 raise ValueError(f'settings: "{key}" has an option of its own, {_OPTION_OF[key]}')
-            if key in _OURS or key.startswith("wsrep_cluster") or key.startswith("wsrep_node"):
+            if key in _OURS or key.startswith(("wsrep_cluster", "wsrep_node")):
                 raise ValueError(f'settings: "{key}" is set by clusterkit and cannot be changed')
         return self
 
@@ -179,11 +189,149 @@ def examine(running: Running) -> Iterator[Finding]:
         yield Finding(f"members: {all_of(away)} not in the primary component", is_ok=False)
 
 
+_RECOVER_SECONDS = 60.0
+_LOOK_SECONDS = 0.1
+_NO_HISTORY = "00000000-0000-0000-0000-000000000000"
+
+
+@dataclass(frozen=True)
+class Saved:
+    """What a stopped node says of its data (grastate.dat): which history, how far (-1: unknown), and whether it was the
+    last one that went.
+    """
+
+    uuid: str
+    seqno: int
+    is_last: bool
+
+
+def read_state(text: str) -> Saved:
+    """grastate.dat, or the position that a start for recovery found ("uuid:seqno")."""
+    if "\n" not in text.strip():
+        uuid, _, seqno = text.strip().rpartition(":")
+        return Saved(uuid, int(seqno) if uuid else -1, is_last=False)
+    fields = dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
+    return Saved(
+        fields.get("uuid", "").strip(),
+        int(fields.get("seqno", "-1")),
+        is_last=fields.get("safe_to_bootstrap", "0").strip() == "1",
+    )
+
+
+def choose(fallen: Fallen, wish: str) -> Choice | None:
+    """The one with the most writes, of those that run without a primary component, or of those that are stopped.
+
+    Source: Galera's documentation, "Quorum reset" and "Restarting the cluster".
+    """
+    if fallen.running.up:
+        return _choose_running(fallen, wish)
+    saved = {name: found for name, node in fallen.nodes.items() if (found := _saved(node)) is not None}
+    if not saved or (not wish and _finds_itself(fallen, saved)):
+        return None
+    saved = {name: _recovered(fallen.nodes[name]) if one.seqno < 0 else one for name, one in saved.items()}
+    best = max(saved, key=lambda name: (saved[name].seqno, saved[name].is_last, -_index(fallen, name)))
+    chosen = wish or best
+    if chosen not in saved:
+        raise ClientError(f"{chosen} has no data to begin from; {all_of(saved)} {'have' if len(saved) > 1 else 'has'}")
+    loses = ""
+    if saved[chosen].seqno < saved[best].seqno:
+        loses = f"the writes {saved[chosen].seqno + 1} to {saved[best].seqno}, which {best} has"
+    elif len({one.uuid for one in saved.values()}) > 1:
+        loses = "what the other members have: their data has another history"
+    elif missing := [member.name for member in fallen.running.members if member.name not in saved]:
+        loses = f"what only {all_of(missing)} had: no data of {'them' if len(missing) > 1 else 'it'} is there"
+    elif unknown := [name for name, one in saved.items() if one.seqno < 0]:
+        loses = f"what only {all_of(unknown)} had: how far the data goes is not known"
+    last = ", the last one that went" if saved[chosen].is_last else ""
+    return Choice(chosen, f"its data goes to write {saved[chosen].seqno}{last}", loses)
+
+
+def begin(fallen: Fallen, name: str) -> None:
+    """Makes a primary component of the one that runs, and of those that it sees; or marks it to begin at its start."""
+    if name in fallen.running.nodes:
+        member = next(member for member in fallen.running.members if member.name == name)
+        with closing(connect(fallen.running, member)) as connection:
+            connection.ask("SET GLOBAL wsrep_provider_options = 'pc.bootstrap=YES'")
+        return
+    node = fallen.nodes[name]
+    state = node.read(f"{DATA}/grastate.dat").decode()
+    state = re.sub(r"(?m)^safe_to_bootstrap:.*$", "safe_to_bootstrap: 1", state)
+    node.put([File(f"{DATA}/grastate.dat", state.encode(), 0o666), File(f"{DATA}/BOOTSTRAP", b"", 0o666)])
+
+
+def _choose_running(fallen: Fallen, wish: str) -> Choice | None:
+    seen, _ = look(fallen.running)
+    if any(said.get("cluster_status") == "Primary" for said in seen.values()):
+        return None
+    if not seen:
+        raise ClientError("no member answers; stop those that run first: clusterkit stop")
+    reach = {name: int(said.get("last_committed", "-1")) for name, said in seen.items()}
+    best = max(reach, key=lambda name: (reach[name], -_index(fallen, name)))
+    chosen = wish or best
+    if chosen not in reach:
+        raise ClientError(f"{chosen} does not answer; {all_of(reach)} {'do' if len(reach) > 1 else 'does'}")
+    loses = ""
+    if reach[chosen] < reach[best]:
+        loses = f"the writes {reach[chosen] + 1} to {reach[best]}, which {best} has"
+    elif silent := [member.name for member in fallen.running.members if member.name not in seen]:
+        loses = f"what only {all_of(silent)} had: it is not known how far their data goes"
+    return Choice(chosen, f"it has write {reach[chosen]}, and is in no primary component", loses)
+
+
+def _index(fallen: Fallen, name: str) -> int:
+    return next(member.index for member in fallen.running.members if member.name == name)
+
+
+def _saved(node: Whole) -> Saved | None:
+    """None where it has no data, or only a part of a copy that was never finished."""
+    try:
+        found = read_state(node.read(f"{DATA}/grastate.dat").decode())
+    except FileNotFoundError:
+        return None
+    return None if found.uuid == _NO_HISTORY else found
+
+
+def _finds_itself(fallen: Fallen, saved: Mapping[str, Saved]) -> bool:
+    """After a crash of all, they remember whom they were with (gvwstate.dat), and go on when all of these are back."""
+    views = {_view(node) for name, node in fallen.nodes.items() if name in saved}
+    if len(views) != 1:
+        return False
+    view = views.pop()
+    return len(view) == len(saved)
+
+
+def _view(node: Whole) -> frozenset[str]:
+    """The members of its last primary component; none where it left that in good order, or lost the file."""
+    try:
+        text = node.read(f"{DATA}/gvwstate.dat").decode()
+    except FileNotFoundError:
+        return frozenset()
+    return frozenset(line.split()[1] for line in text.splitlines() if line.startswith("member:"))
+
+
+def _recovered(node: Whole) -> Saved:
+    """How far its data goes: the server is started for that alone. -1 where it does not say."""
+    node.put([File(f"{DATA}/RECOVER", b"", 0o666)])
+    node.start()
+    deadline = Deadline(_RECOVER_SECONDS)
+    while node.state() is not State.EXITED:
+        if deadline.is_over:
+            node.kill()
+            raise ClientError(f"{node.name} did not say within {_RECOVER_SECONDS:g} s how far its data goes")
+        SYSTEM.sleep(_LOOK_SECONDS)
+    try:
+        return read_state(node.read(f"{DATA}/RECOVERED").decode() or ":-1")
+    except FileNotFoundError as error:
+        raise ClientError(f"{node.name} could not say how far its data goes; its log says why") from error
+
+
 _BROKEN_DISK = frozenset({"disk", "power"})
 
 NEVER = (
     Never(r"mariadbd got signal|mysqld got signal", "the server crashed", _BROKEN_DISK),
-    Never(r"Inconsistent by consensus|Node consistency compromised|inconsistent with group", "the members' data differs"),
+    Never(
+        r"Inconsistent by consensus|Node consistency compromised|inconsistent with group", "the members' data differs"
+    ),
     Never(r"states? diverged", "the members' data differs"),
     Never(r"page corruption|is corrupted|checksum mismatch", "data is damaged", _BROKEN_DISK),
 )
@@ -252,6 +400,7 @@ COMPONENT = Component(
     ),
     needs_quorum=True,
     membership=Membership(),
+    recovery=Recovery(choose, begin),
     never=NEVER,
     log=LogFormat(level=r"\[(?P<level>Note|Warning|ERROR)\]", words={"note": "info"}),
 )

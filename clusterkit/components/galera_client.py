@@ -27,7 +27,7 @@ class SqlError(ClientError):
 
 
 class _BoundedSocket(socket.socket):
-    """Every read and write ends with the deadline, however slowly bytes come; what the library asks for is not asked."""
+    """Every read and write ends with the deadline, however slowly bytes come, whatever the library sets."""
 
     deadline: Deadline
 

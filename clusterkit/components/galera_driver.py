@@ -30,7 +30,7 @@ _ISOLATION = {
 
 
 class GaleraDriver:
-    """One client of one node. Until COMMIT is sent nothing can have happened: the server rolls back what loses its client.
+    """One client of one node. Until COMMIT is sent nothing has happened: the server rolls back what loses its client.
 
     After an error that leaves a transaction open the connection is made anew.
     """
@@ -98,7 +98,7 @@ class GaleraDriver:
         return None
 
     def _queue(self, f: str, key: str, value: Any) -> Any:
-        """Each element is a row; the lowest id is the head. Nodes give ids from ranges of their own: no order is kept."""
+        """Each element is a row, the lowest id is the head. Nodes give ids in steps of their own: no order is kept."""
         if f == "enqueue":
             self._ask("INSERT INTO queued (name, element) VALUES (%s, %s)", key, value)
             return None
@@ -117,8 +117,8 @@ class GaleraDriver:
                 self._ask("REPLACE INTO accounts (name, account, balance) VALUES (%s, %s, %s)", key, account, balance)
             return None
         sides = (value["from"], value["to"])
-        asked = f"SELECT account, balance FROM accounts WHERE name = %s AND account IN (%s, %s) ORDER BY account{self._lock}"
-        has: dict[str, int] = dict(self._rows(asked, key, *sides))
+        asked = "SELECT account, balance FROM accounts WHERE name = %s AND account IN (%s, %s) ORDER BY account"
+        has: dict[str, int] = dict(self._rows(asked + self._lock, key, *sides))
         if has.get(sides[0], 0) < value["amount"]:
             raise Unmet(f"account {sides[0]} has {has.get(sides[0])}")
         for account, more in zip(sides, (-value["amount"], value["amount"]), strict=True):

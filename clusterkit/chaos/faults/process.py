@@ -311,6 +311,8 @@ def bring_back(scene: Scene, mark: Mark) -> None:
         now = scene.look()
         nodes = [node for name, node in now.nodes.items() if name in _lives(mark) and name not in held]
         down = [node for node in nodes if node.state in _DOWN and node.name not in started]
+        if down:
+            now.revive([node.name for node in down])
         _side_by_side(lambda node: _start(scene, node), down)
         started.update(node.name for node in down)
         if down:
