@@ -36,7 +36,7 @@ COMMANDS = {
     "start": "Start nodes that do not run.",
     "stop": "Stop nodes in good order.",
     "restart": "Stop and start nodes.",
-    "recover": "Begin anew from the member that has most, where a system has lost its majority or does not start.",
+    "recover": "Begin anew from the member that has most, after an outage.",
     "kill": "Send a signal to nodes (SIGKILL unless another is named).",
     "pause": "Freeze nodes: they keep memory and connections, and do nothing.",
     "unpause": "Let frozen nodes go on.",

@@ -19,10 +19,10 @@ from clusterkit.errors import EXIT_OK, UsageError
 @click.option("--dry-run", is_flag=True, help="Say whom it would begin from, and why; change nothing.")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask where data may be lost.")
 def command(component: str | None, file: Path | None, cluster: str | None, node: str, dry_run: bool, yes: bool) -> int:
-    """Begin anew from the member that has most, where a system has lost its majority or does not start.
+    """Begin anew from the member that has most, after an outage.
 
-    Without a COMPONENT, all that have a procedure for it are looked at. What may be lost is said before; it is done by
-    the system's own procedure. `up` and `start` do by themselves what loses nothing.
+    For a system that has lost its majority, or does not start. Without a COMPONENT, all that have a procedure for it
+    are looked at. What may be lost is said before. `up` and `start` do by themselves what loses nothing.
 
     \b
     clusterkit recover --dry-run
