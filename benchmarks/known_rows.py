@@ -1,0 +1,160 @@
+"""What others published about the systems of the gallery, each with a chaos test that looks for the same.
+
+A source is named only where it was read. Where our runs differ from what was published, `reason` says why, by somebody
+who found out; until then the page says that it is not yet understood.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class System:
+    """What runs. `components`: YAML, as below `components:`; `package`: Debian's, asked for its version on `node`."""
+
+    name: str
+    components: str
+    node: str
+    package: str
+
+
+@dataclass(frozen=True)
+class Row:
+    """One published result, and the chaos test that looks for it.
+
+    key        its name, and that of its scenario
+    workload   YAML, as after `workload:`
+    faults     YAML, each as an item of `faults:`
+    time       how long clients call, as `25s`
+    published  what was found, and in which release where that was told
+    sources    where it was read: URLs
+    refuted    the checker that must find it in one run at least; "" where everything has to be valid in all runs
+    reason     why ours differs
+    """
+
+    key: str
+    system: System
+    workload: str
+    faults: tuple[str, ...]
+    time: str
+    published: str
+    sources: tuple[str, ...]
+    refuted: str = ""
+    reason: str = ""
+
+
+ETCD = System("etcd", "{registry: {kind: etcd}}", "registry-1", "etcd-server")
+SENTINEL = System(
+    "redis-sentinel",
+    "{cache: {kind: redis}, sentinel: {kind: redis-sentinel, watches: cache}}",
+    "cache-1",
+    "redis-server",
+)
+SENTINEL_MIN_REPLICAS = System(
+    "redis-sentinel",
+    "{cache: {kind: redis, min_replicas_to_write: 1}, sentinel: {kind: redis-sentinel, watches: cache}}",
+    "cache-1",
+    "redis-server",
+)
+ZOOKEEPER = System("zookeeper", "{registry: {kind: zookeeper}}", "registry-1", "libzookeeper-java")
+REDIS_CLUSTER = System("redis-cluster", "{store: {kind: redis-cluster, replicas: 6}}", "store-1", "redis-server")
+NATS = System("nats", "{messages: {kind: nats, data: loop}}", "messages-1", "nats-server")
+
+ROWS = (
+    Row(
+        key="etcd-linearizable",
+        system=ETCD,
+        workload="{kind: register, component: registry}",
+        faults=(
+            "{at: 4s, for: 4s, kill: {target: leader of registry}}",
+            "{at: 13s, for: 5s, isolate: leader of registry}",
+        ),
+        time="22s",
+        published="etcd 3.4.3: keys and values were strictly serializable under crashes, pauses and partitions",
+        sources=(
+            "https://jepsen.io/blog/2020-01-30-etcd-3.4.3",
+            "https://etcd.io/blog/2020/jepsen-343-results/",
+        ),
+    ),
+    Row(
+        key="etcd-serializable-reads",
+        system=ETCD,
+        workload="{kind: register, component: registry, reads: serializable, keys: 3, rate: 200/s, pinned: all}",
+        faults=("{every: 6s, for: 3s, isolate: one of registry}",),
+        time="20s",
+        published="a read that asks for `serializable` may get data that is stale with respect to the quorum",
+        sources=("https://etcd.io/docs/v3.4/learning/api_guarantees/",),
+        refuted="linearizable",
+    ),
+    Row(
+        key="sentinel-partition",
+        system=SENTINEL,
+        workload="{kind: set, component: sentinel}",
+        faults=("{at: 5s, for: 10s, isolate: primary of cache}",),
+        time="20s",
+        published="a primary that is cut off goes on to acknowledge writes, which are gone when it is demoted (56 % of "
+        "them, Redis of 2013)",
+        sources=("https://aphyr.com/posts/283-jepsen-redis",),
+        refuted="set",
+    ),
+    Row(
+        key="sentinel-min-replicas",
+        system=SENTINEL_MIN_REPLICAS,
+        workload="{kind: set, component: sentinel}",
+        faults=("{at: 5s, for: 14s, isolate: primary of cache}",),
+        time="24s",
+        published="acknowledged writes are not sure to survive failures, since replication is asynchronous; there are "
+        "ways to make the window shorter, as `min-replicas-to-write`",
+        sources=("https://redis.io/docs/latest/operate/oss_and_stack/management/sentinel/",),
+        refuted="set",
+    ),
+    Row(
+        key="zookeeper-sync-reads",
+        system=ZOOKEEPER,
+        workload="{kind: register, component: registry, rate: 50/s, reads: sync}",
+        faults=(
+            "{at: 4s, for: 4s, kill: {target: leader of registry}}",
+            "{at: 14s, for: 6s, isolate: leader of registry}",
+        ),
+        time="26s",
+        published="writes are linearizable (compare-and-set on one znode lost nothing under partitions, 2013); a read "
+        "after a sync is meant to be fresh, and under rare conditions may not be",
+        sources=(
+            "https://aphyr.com/posts/291-call-me-maybe-ZooKeeper",
+            "https://github.com/jepsen-io/jepsen/issues/399",
+        ),
+    ),
+    Row(
+        key="zookeeper-plain-reads",
+        system=ZOOKEEPER,
+        workload="{kind: register, component: registry, rate: 200/s, keys: 3, reads: plain, pinned: all}",
+        faults=("{every: 6s, for: 3s, isolate: one of registry}",),
+        time="20s",
+        published="reads are not linearizable: a server answers from what it has itself, which may be stale",
+        sources=("https://github.com/jepsen-io/jepsen/issues/399",),
+        refuted="linearizable",
+    ),
+    Row(
+        key="redis-cluster-partition",
+        system=REDIS_CLUSTER,
+        workload="{kind: set, component: store, keys: 6, pinned: all}",
+        faults=("{at: 5s, for: 12s, isolate: store-1}",),
+        time="22s",
+        published="acknowledged writes can be lost in a window around a failover, a larger one for clients that are "
+        "with a minority",
+        sources=("https://redis.io/topics/cluster-spec/",),
+        refuted="set",
+    ),
+    Row(
+        key="nats-power-loss",
+        system=NATS,
+        workload="{kind: set, component: messages}",
+        faults=("{at: 8s, for: 2s, power-loss: {target: messages}}",),
+        time="22s",
+        published="NATS 2.12.1: a power failure of all nodes loses acknowledged messages, since they are synced to the "
+        "disk every two minutes by default",
+        sources=("https://jepsen.io/analyses/nats-2.12.1",),
+        refuted="set",
+    ),
+)
