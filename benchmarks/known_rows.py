@@ -60,6 +60,7 @@ SENTINEL_MIN_REPLICAS = System(
 ZOOKEEPER = System("zookeeper", "{registry: {kind: zookeeper}}", "registry-1", "libzookeeper-java")
 REDIS_CLUSTER = System("redis-cluster", "{store: {kind: redis-cluster, replicas: 6}}", "store-1", "redis-server")
 NATS = System("nats", "{messages: {kind: nats, data: loop}}", "messages-1", "nats-server")
+GALERA = System("galera", "{galera: {kind: galera}}", "galera-1", "mariadb-server")
 
 ROWS = (
     Row(
@@ -105,7 +106,7 @@ ROWS = (
         faults=("{at: 5s, for: 14s, isolate: primary of cache}",),
         time="24s",
         published="acknowledged writes are not sure to survive failures, since replication is asynchronous; there are "
-        "ways to make the window shorter, as `min-replicas-to-write`",
+        "ways to limit the window",
         sources=("https://redis.io/docs/latest/operate/oss_and_stack/management/sentinel/",),
         refuted="set",
     ),
@@ -118,8 +119,8 @@ ROWS = (
             "{at: 14s, for: 6s, isolate: leader of registry}",
         ),
         time="26s",
-        published="writes are linearizable (compare-and-set on one znode lost nothing under partitions, 2013); a read "
-        "after a sync is meant to be fresh, and under rare conditions may not be",
+        published="writes are linearizable; a read after a sync is meant to be fresh, and may under some conditions be "
+        "stale",
         sources=(
             "https://aphyr.com/posts/291-call-me-maybe-ZooKeeper",
             "https://github.com/jepsen-io/jepsen/issues/399",
@@ -156,5 +157,16 @@ ROWS = (
         "disk every two minutes by default",
         sources=("https://jepsen.io/analyses/nats-2.12.1",),
         refuted="set",
+    ),
+    Row(
+        key="galera-bank",
+        system=GALERA,
+        workload="{kind: bank, component: galera}",
+        faults=("{at: 6s, for: 4s, pause: one of galera}",),
+        time="20s",
+        published="MariaDB Galera Cluster 12.1.2: lost updates even without faults: a transaction that reads "
+        "and then writes may undo another one",
+        sources=("https://jepsen.io/blog/2026-03-16-mariadb-galera-cluster-12.1.2",),
+        refuted="bank",
     ),
 )

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from benchmarks.known_results import (
+    Run,
     acknowledged,
     batches,
     digest_of,
@@ -25,7 +27,7 @@ HOLDS = next(row for row in ROWS if not row.refuted)
 BREAKS = next(row for row in ROWS if row.refuted == "set")
 
 
-def run(row: Row, verdict: str, *refuted: str) -> Run:
+def run(row: Row, verdict: str, *refuted: str) -> dict[str, Any]:
     return {
         "verdict": verdict,
         "refuted": list(refuted),
@@ -107,7 +109,7 @@ def test_the_page_shows_each_seed_with_its_numbers_source_command_and_digests() 
 
 def test_a_run_is_due_when_it_is_missing_or_its_row_or_code_is_another() -> None:
     kept = {**run(HOLDS, "valid"), "code": digest_of_code(HOLDS.system)}
-    runs = {"1": kept, "2": {**kept, "code": "older"}, "3": {**kept, "row": "other"}, "5": kept}
+    runs: dict[str, Run] = {"1": kept, "2": {**kept, "code": "older"}, "3": {**kept, "row": "other"}, "5": kept}
     assert due_seeds({HOLDS.key: runs}, HOLDS, 6) == [2, 3, 4, 6]
     assert due_seeds({}, HOLDS, 2) == [1, 2]
 
