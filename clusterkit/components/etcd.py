@@ -10,11 +10,14 @@ from typing import Any, Literal, Self, TypeVar
 from pydantic import Field, model_validator
 
 from clusterkit.client import ClientError
+from clusterkit.clock import SYSTEM, Deadline
 from clusterkit.components.base import (
     KINDS,
     Bootstrap,
+    Choice,
     Claims,
     Component,
+    Fallen,
     Finding,
     Group,
     LogFormat,
@@ -23,6 +26,7 @@ from clusterkit.components.base import (
     Never,
     Options,
     Port,
+    Recovery,
     Role,
     Running,
     Template,
@@ -32,7 +36,7 @@ from clusterkit.components.base import (
 from clusterkit.components.conditions import UNREACHABLE, all_of, ask_each, get_each, written_and_read
 from clusterkit.components.etcd_client import USER, EtcdClient
 from clusterkit.errors import NodeUnreachable
-from clusterkit.node import Node
+from clusterkit.node import File, Node
 from clusterkit.units import Duration, Size
 
 T = TypeVar("T")
@@ -287,6 +291,64 @@ def release(running: Running, leaving: Member) -> None:
     _through_any(replace(running, nodes=_without(running, leaving)), remove, log_in=True)
 
 
+_RECOVER_SECONDS = 30.0
+_LOOK_SECONDS = 0.2
+_FORCE = b"force-new-cluster: true\n"
+
+
+def choose(fallen: Fallen, wish: str) -> Choice | None:
+    """Of those that run and know no leader, the one with the most entries; all that only the others had is lost.
+
+    Where none runs, or a majority does, there is nothing to choose: they find each other, if they are let.
+    """
+    found, _ = statuses(fallen.running)
+    if not 0 < len(found) < fallen.running.group.majority or any(_leader(status) for status in found.values()):
+        return None
+    reach = {name: int(status.get("raftIndex", 0)) for name, status in found.items()}
+    best = max(sorted(reach), key=lambda name: reach[name])
+    chosen = wish or best
+    if chosen not in reach:
+        raise ClientError(f"{chosen} does not answer; {all_of(reach)} {'do' if len(reach) > 1 else 'does'}")
+    silent = [member.name for member in fallen.running.members if member.name not in found]
+    what = f"what only {all_of(silent)} had"
+    if reach[chosen] < reach[best]:
+        what += f", and the entries {reach[chosen] + 1} to {reach[best]}, which {best} has"
+    return Choice(chosen, f"it has entry {reach[chosen]}, and knows no leader", what)
+
+
+def begin(fallen: Fallen, name: str) -> None:
+    """Makes a cluster of this member alone, with its data; it is started once with force-new-cluster.
+
+    All others must be down by then, or they would go on as another cluster. Source: etcd 3.4, "Disaster recovery", and
+    the flag's own text; the flag is taken away again, since a member that has it forgets the others at each start.
+    """
+    for node in fallen.nodes.values():
+        node.stop()
+    chosen = fallen.nodes[name]
+    config = chosen.read(CONFIG)
+    member = next(member for member in fallen.running.members if member.name == name)
+    alone = replace(fallen.running, nodes={name: chosen})
+    chosen.put([File(CONFIG, config + _FORCE)])
+    try:
+        chosen.start()
+        _wait_for_lead(alone, member)
+        chosen.stop()
+    finally:
+        chosen.put([File(CONFIG, config)])
+    chosen.start()
+    _wait_for_lead(alone, member)
+
+
+def _wait_for_lead(running: Running, member: Member) -> None:
+    deadline = Deadline(_RECOVER_SECONDS)
+    while not deadline.is_over:
+        found, _ = statuses(running)
+        if member.name in found and _leader(found[member.name]):
+            return
+        SYSTEM.sleep(_LOOK_SECONDS)
+    raise ClientError(f"{member.name} did not lead within {_RECOVER_SECONDS:g} s; its log says why")
+
+
 def _without(running: Running, member: Member) -> Mapping[str, Node]:
     return {name: node for name, node in running.nodes.items() if name != member.name}
 
@@ -392,6 +454,7 @@ COMPONENT = Component(
     claims=Claims(linearizable=True, durable=True, converges=True),
     needs_quorum=True,
     membership=Membership(admit=admit, settle=settle, release=release, counts=counted),
+    recovery=Recovery(choose, begin, joins=True),
     replicas="odd",
     never=NEVER,
     log=LogFormat(words={"panic": "critical", "dpanic": "critical", "fatal": "critical"}),

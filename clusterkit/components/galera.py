@@ -97,11 +97,17 @@ class GaleraOptions(Options):
         }
 
     def provider(self, member: Member) -> str:
-        """The provider's options as one line. Silent members are given up for good after three times that long."""
+        """The provider's options as one line. Its other periods stand to `suspect_timeout` as by default to 5 s:
+        it does not start where they are too long for it.
+        """
         size = (self.gcache or Size((512 if self.production else 32) * 2**20)).bytes
         seconds = self.suspect_timeout.seconds
         options: dict[str, str | int | float | bool] = {
+            "evs.inactive_check_period": f"PT{seconds / 10:g}S",
             "evs.inactive_timeout": f"PT{3 * seconds:g}S",
+            "evs.install_timeout": f"PT{1.5 * seconds:g}S",
+            "evs.join_retrans_period": f"PT{seconds / 5:g}S",
+            "evs.keepalive_period": f"PT{seconds / 5:g}S",
             "evs.suspect_timeout": f"PT{seconds:g}S",
             "gcache.size": size,
             "gmcast.listen_addr": f"tcp://0.0.0.0:{member.ports['replication']}",
@@ -117,8 +123,8 @@ class GaleraOptions(Options):
 
     @model_validator(mode="after")
     def _fit_together(self) -> Self:
-        if self.suspect_timeout.seconds < 0.5:
-            raise ValueError(f"suspect_timeout is {self.suspect_timeout}; it must be 500ms or more")
+        if self.suspect_timeout.seconds < 1:
+            raise ValueError(f"suspect_timeout is {self.suspect_timeout}; it must be 1s or more")
         if self.buffer_pool is not None and self.buffer_pool.bytes < _LEAST_POOL.bytes:
             raise ValueError(f"buffer_pool is {self.buffer_pool}; MariaDB does not start with less than {_LEAST_POOL}")
         for key in self.settings:

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from clusterkit.client import ClientError
 from clusterkit.components import etcd
-from clusterkit.components.base import Running
+from clusterkit.components.base import Choice, Fallen, Running
 from clusterkit.components.etcd_client import EtcdClient
 from clusterkit.components.registry import Registry
 from clusterkit.model.topology import ComponentSpec, Topology
@@ -206,3 +206,22 @@ def test_a_gateway_that_is_off_is_named(monkeypatch: pytest.MonkeyPatch) -> None
     with serving(FakeEtcd()) as seen:
         _, troubles = etcd.statuses(seen)
     assert troubles["registry-1"] == "the JSON gateway is off: /v3 is not found (enable-grpc-gateway)"
+
+
+def _sees(monkeypatch: pytest.MonkeyPatch, **indices: int) -> Fallen:
+    """Members that run and know no leader, by name (_ for -), with their raft index."""
+    found = {name.replace("_", "-"): {"header": {"member_id": "1"}, "raftIndex": n} for name, n in indices.items()}
+    monkeypatch.setattr(etcd, "statuses", lambda _running: (found, {}))
+    return Fallen(running(etcd.COMPONENT, group(etcd.COMPONENT), {}), {})
+
+
+def test_the_last_one_left_may_begin_anew_and_it_is_said_what_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = etcd.choose(_sees(monkeypatch, etcd_3=33), "")
+    assert found == Choice("etcd-3", "it has entry 33, and knows no leader", "what only etcd-1 and etcd-2 had")
+    with pytest.raises(ClientError, match="etcd-1 does not answer; etcd-3 does"):
+        etcd.choose(_sees(monkeypatch, etcd_3=33), "etcd-1")
+
+
+def test_a_majority_needs_no_help_and_none_at_all_cannot_be_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert etcd.choose(_sees(monkeypatch, etcd_1=30, etcd_3=33), "") is None
+    assert etcd.choose(_sees(monkeypatch), "") is None

@@ -168,7 +168,7 @@ def test_who_copies_is_not_ready(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("given", "told"),
     [
-        ({"suspect_timeout": "100ms"}, "500ms or more"),
+        ({"suspect_timeout": "100ms"}, "1s or more"),
         ({"buffer_pool": "1MB"}, "does not start with less than"),
         ({"settings": {"innodb_buffer_pool_size": 1}}, "has an option of its own, buffer_pool"),
         ({"settings": {"wsrep_node_name": "x"}}, "is set by clusterkit"),
@@ -184,6 +184,8 @@ def test_durations_of_the_provider_keep_their_letters() -> None:
     line = galera.GaleraOptions(provider_settings={"pc.recovery": False}).provider(member)
     assert "evs.suspect_timeout=PT5S" in line
     assert "pc.recovery=false" in line
+    quick = galera.GaleraOptions(suspect_timeout="2s").provider(member)
+    assert "evs.keepalive_period=PT0.4S" in quick
 
 
 # -- the driver ------------------------------------------------------------------------------------------------------
