@@ -14,7 +14,7 @@ from pathlib import Path
 from clusterkit import locks
 from clusterkit.clock import Deadline
 from clusterkit.cluster import disks
-from clusterkit.cluster.changes import Change, differences
+from clusterkit.cluster.changes import ROLLED, Change, differences
 from clusterkit.cluster.down import take_down
 from clusterkit.cluster.site import Site, count
 from clusterkit.cluster.work import Work
@@ -446,7 +446,7 @@ def _refuse_new_members(wanted: Plan, record: ClusterRecord | None, changes: Seq
         after = [node.name for node in wanted.nodes_of(name)]
         if not component.needs_quorum or not before or (set(before) <= set(after) and len(before) == len(after)):
             continue
-        changed = [change for change in changes if change.node in {*before, *after} and change.action == "recreate"]
+        changed = [change for change in changes if change.node in {*before, *after} and change.action in ROLLED]
         if changed:
             raise UsageError(
                 f'component "{name}" runs with {len(before)} members and cannot become {len(after)} while it runs',
