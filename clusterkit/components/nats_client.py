@@ -153,6 +153,12 @@ class NatsConnection:
             raise
         return base64.b64decode(found.get("data", "")), int(found["seq"])
 
+    def delete_last(self, stream: str, subject: str) -> None:
+        """Not by a purge of the subject: after all servers of 2.9.10 were killed, that took messages of others too."""
+        found = self.last(stream, subject)
+        if found is not None:
+            self.api(f"STREAM.MSG.DELETE.{stream}", {"seq": found[1]})
+
     def close(self) -> None:
         self._socket.close()
 
@@ -219,7 +225,7 @@ class NatsClient:
         return found[0].decode() if found else None
 
     def delete(self, key: str) -> None:
-        self._connection.api(f"STREAM.PURGE.{LATEST}", {"filter": subject(LATEST, key)})
+        self._connection.delete_last(LATEST, subject(LATEST, key))
 
     def close(self) -> None:
         self._connection.close()

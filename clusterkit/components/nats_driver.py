@@ -84,7 +84,7 @@ class NatsDriver:
         if f == "add":
             self._connection.publish(f"{subject(EACH, key)}.{value}", b"")
         else:
-            self._connection.api(f"STREAM.PURGE.{EACH}", {"filter": f"{subject(EACH, key)}.{value}"})
+            self._connection.delete_last(EACH, f"{subject(EACH, key)}.{value}")
         return None
 
     def _counter(self, f: str, key: str, value: Any) -> Any:

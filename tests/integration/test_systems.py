@@ -73,7 +73,7 @@ def _reads(folder: Folder, system: System, member: str, key: str, value: str) ->
 
 
 def _member(running: Running, name: str) -> Member:
-    return next(member for member in running.members if member.name == name)
+    return {member.name: member for member in running.members}[name]
 
 
 def _is_healthy(folder: Folder) -> bool:
