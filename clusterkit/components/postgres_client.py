@@ -35,6 +35,19 @@ class SqlError(ClientError):
         self.state = state
 
 
+class _BoundedSocket(socket.socket):
+    """Every read ends by the deadline, however many of them an answer takes: so no server that drips holds a client."""
+
+    deadline: Deadline | None = None
+
+    def recv_into(self, *args: Any, **more: Any) -> int:
+        if self.deadline is not None:
+            if self.deadline.is_over:
+                raise TimeoutError("timed out")
+            self.settimeout(self.deadline.left)
+        return super().recv_into(*args, **more)
+
+
 class PostgresConnection:
     """One session. Not for use from several threads at once.
 
@@ -45,11 +58,11 @@ class PostgresConnection:
     def __init__(self, host: str, port: int, timeout: float, password: str) -> None:
         from pg8000.native import Connection
 
-        self._timeout = timeout
-        self._socket = socket.create_connection((host, port), timeout=timeout)
+        self._timeout, deadline = timeout, Deadline(timeout)
+        self._socket = _BoundedSocket(fileno=socket.create_connection((host, port), timeout=timeout).detach())
         try:
             self._session = self._bounded(
-                Deadline(timeout),
+                deadline,
                 lambda: Connection(USER, password=password, database=DATABASE, sock=self._socket),
             )
         except (OSError, ClientError):
@@ -73,6 +86,7 @@ class PostgresConnection:
         from pg8000.exceptions import Error
 
         try:
+            self._socket.deadline = Deadline(0.1)
             self._socket.settimeout(0.1)
             self._session.close()
         except (OSError, Error, ValueError):  # the server is gone; the socket is ours to close
@@ -85,6 +99,7 @@ class PostgresConnection:
 
         if deadline.is_over:
             raise TimeoutError("timed out")
+        self._socket.deadline = deadline
         self._socket.settimeout(deadline.left)
         try:
             return do()

@@ -116,7 +116,6 @@ class PostgresDriver:
         self._run(self._begin)
         has = self._balance(key, value["from"])
         if has < value["amount"]:
-            self._run("ROLLBACK")
             raise Unmet(f"account {value['from']} has {has}")
         gets = self._balance(key, value["to"])
         self._put(key, value["from"], has - value["amount"])
@@ -141,7 +140,10 @@ class PostgresDriver:
 
     def _balance(self, key: str, name: str) -> int:
         sql = "SELECT balance FROM clusterkit.accounts WHERE key = :key AND name = :name"
-        return int(self._run(sql, key=key, name=name)[0][0])
+        rows = self._run(sql, key=key, name=name)
+        if not rows:  # the account was lost, with an acknowledged write
+            raise Unmet(f"there is no account {name}")
+        return int(rows[0][0])
 
     def _put(self, key: str, name: str, balance: int) -> None:
         sql = "UPDATE clusterkit.accounts SET balance = :balance WHERE key = :key AND name = :name"
@@ -152,9 +154,10 @@ class PostgresDriver:
         try:
             do()
         except Refused:
+            self._run("ROLLBACK")
             raise
         except SqlError as error:
-            self._connection.run("ROLLBACK", self._deadline)
+            self._run("ROLLBACK")
             raise Refused(str(error)) from error
         except OSError as error:
             raise NotSent(f"it broke before the commit: {error}") from error

@@ -35,6 +35,7 @@ SYSTEMS = [
     System("nats", "messages", "leader"),
     System("zookeeper", "zookeeper", "leader"),
     System("redis-cluster", "store"),
+    System("postgres", "db", "primary"),
 ]
 
 
