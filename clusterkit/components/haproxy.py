@@ -168,7 +168,7 @@ def client(running: Running, member: Member) -> Client:
 
 
 def next_proxy(running: Running, turn: int) -> tuple[Running, Member]:
-    """The next proxy in turn, which finds the primary for its clients. Raises: ClientError for anything but a postgres."""
+    """The next proxy in turn, which finds the primary. Raises: ClientError where no postgres is behind it."""
     if running.group.options.port:
         raise ClientError("clusterkit speaks through a haproxy only to a postgres: name the component behind it")
     return _through(running), running.members[turn % len(running.members)]
