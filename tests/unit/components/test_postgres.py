@@ -153,7 +153,10 @@ def test_votes_are_in_an_etcd() -> None:
 
 
 class FakeSession(PostgresConnection):
-    """Answers statements by their first words; an exception is raised. `ran`: what was asked."""
+    """Answers statements by their first words; an exception is raised.
+
+    `ran`: the first words of what was asked; `values`: what came with the last statement.
+    """
 
     def __init__(self, answers: Mapping[str, Any]) -> None:
         self.answers, self.ran = answers, list[str]()
@@ -162,11 +165,15 @@ class FakeSession(PostgresConnection):
         return True
 
     def run(self, sql: str, deadline: Deadline | None = None, **values: Any) -> list[list[Any]]:
+        assert deadline is not None, "a statement of a driver shares the deadline of its call"
         self.ran.append(" ".join(sql.split()[:2]))
-        answer: Any = next((found for words, found in self.answers.items() if sql.strip().startswith(words)), [])
-        if isinstance(answer, BaseException):
+        self.values = values
+        none: Any = []
+        answer = next((found for words, found in self.answers.items() if sql.strip().startswith(words)), none)
+        if isinstance(answer, Exception):
             raise answer
-        return answer(values) if callable(answer) else answer
+        rows: list[list[Any]] = answer
+        return rows
 
     def close(self) -> None:
         """Nothing is open."""
@@ -229,8 +236,10 @@ def test_an_account_without_cover_or_that_was_lost_moves_nothing(rows: list[list
 
 
 def test_values_come_back_as_they_went() -> None:
-    driver, _ = driving("register", {"SELECT": [["7"]], "UPDATE": [], "INSERT": []})
+    driver, session = driving("register", {"SELECT": [["7"]], "UPDATE": [], "INSERT": []})
     assert driver.call("read", "k", None) == 7
+    driver.call("write", "k", 8)
+    assert session.values == {"key": "k", "value": "8"}
     with pytest.raises(Unmet):
         driver.call("cas", "k", [1, 2])
     with pytest.raises(Unmet):
