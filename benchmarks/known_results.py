@@ -260,7 +260,8 @@ def _line(row: Row, runs: Mapping[str, Run]) -> str:
     faults = "; ".join(f"`{fault}`" for fault in row.faults)
     ours = list(runs.values())
     return (
-        f"| [{row.system.name}](#{row.key}) {version} | `{row.workload}` | {faults} | {row.published} ({links}) "
+        f"| [{row.system.name}](#{row.key}) {version}, `{row.system.components}` | `{row.workload}` | {faults} "
+        f"| {row.published} ({links}) "
         f"| {_counted(ours)} | {judged(row, ours)} |"
     )
 

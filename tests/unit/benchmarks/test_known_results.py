@@ -102,6 +102,7 @@ def test_the_page_shows_each_seed_with_its_numbers_source_command_and_digests() 
     assert "| 1 of 2 invalid, 1 of 2 valid | agrees |" in text
     assert "| 9 | invalid | 1234 | 567 | 8 | 0 | 1.2 s | set: this \\| that | `0123456789ab` |" in text
     assert text.index("| 9 | invalid") < text.index("| 10 | valid")
+    assert f"1.2-3, `{BREAKS.system.components}`" in text
     assert f"[source]({BREAKS.sources[0]})" in text
     assert f"`clusterkit chaos-test {BREAKS.key} --time {BREAKS.time} --seed 1`" in text
     assert "`ba9876543210` (2026-11-24)" in text
