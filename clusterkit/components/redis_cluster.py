@@ -283,8 +283,24 @@ def _give_work(running: Running, seen: Mapping[str, Mapping[str, Seen]], first: 
         raise ClientError(f"{member.name} copies {chosen.name}")
 
 
+def step_down(running: Running, member: Member) -> None:
+    """A replica takes the place of a primary that is to be restarted, or to go, when it has all that the primary has.
+
+    Source: the documentation of CLUSTER FAILOVER, a manual failover.
+    """
+    seen, _ = look(running)
+    own = _own(running, seen)
+    if member.name not in own or not own[member.name].slots:
+        return
+    heirs = [other for other in running.up if other.name in own and own[other.name].master == own[member.name].id]
+    if heirs:
+        ask(running, heirs[0], "CLUSTER", "FAILOVER")
+        raise ClientError(f"{heirs[0].name} takes the place of {member.name}")
+
+
 def release(running: Running, leaving: Member) -> None:
-    """The slots of a primary go to the others, with their keys."""
+    """What nobody else has goes to others: the place of a primary to its replica; without one, its slots and keys."""
+    step_down(running, leaving)
     seen, _ = look(running)
     own = _own(running, seen)
     if leaving.name not in own or not own[leaving.name].slots:
@@ -357,7 +373,7 @@ COMPONENT = Component(
         ),
     ),
     needs_quorum=True,
-    membership=Membership(settle=settle, release=release),
+    membership=Membership(settle=settle, release=release, step_down=step_down),
     never=redis.NEVER,
     log=LogFormat(level=redis.LOG_LEVEL, words=redis.LOG_WORDS),
 )

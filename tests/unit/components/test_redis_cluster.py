@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
 
 from clusterkit.client import ClientError, NotSent, Refused
 from clusterkit.components import redis_cluster
-from clusterkit.components.base import KINDS, Purpose, Running
+from clusterkit.components.base import KINDS, Member, Purpose, Running
 from clusterkit.components.redis_cluster_client import ClusterConnection
 from clusterkit.components.registry import Registry
 from clusterkit.model.topology import ComponentSpec, Topology
@@ -234,6 +234,20 @@ def test_a_new_node_meets_the_others_first() -> None:
         with pytest.raises(ClientError, match="store-6 meets the others"):
             redis_cluster.settle(seen)
     assert ("CLUSTER", "MEET", "192.0.2.16", "6379") in fakes[0].asked
+
+
+@pytest.mark.parametrize("step", [redis_cluster.step_down, redis_cluster.release])
+def test_a_replica_takes_the_place_of_a_primary_first(step: Callable[[Running, Member], None]) -> None:
+    fakes = [FakeRedis({"CLUSTER NODES": seen_by(index), "CLUSTER FAILOVER": "OK"}) for index in range(1, 7)]
+    with contextlib.ExitStack() as stack:
+        ports = {
+            member.name: stack.enter_context(fake.serve()) for member, fake in zip(SIX.members, fakes, strict=True)
+        }
+        seen = running(redis_cluster.COMPONENT, SIX, ports)
+        with pytest.raises(ClientError, match="store-6 takes the place of store-1"):
+            step(seen, SIX.members[0])
+        step(seen, SIX.members[3])
+    assert [("CLUSTER", "FAILOVER") in fake.asked for fake in fakes] == [False] * 5 + [True]
 
 
 def test_who_is_gone_is_forgotten_by_all() -> None:
