@@ -24,16 +24,20 @@ CALL_SECONDS = 5.0
 
 @dataclass(frozen=True)
 class System:
-    """A topology of the gallery: the component that has the data, and the role of whoever leads it ("": all equal)."""
+    """A topology of the gallery: the component that has the data, and the role of whoever leads it ("": all equal).
+
+    `is_fixed`: its members have a list of all, which no `up` may change while they run.
+    """
 
     topology: str
     component: str
     leads: str = ""
+    is_fixed: bool = False
 
 
 SYSTEMS = [
     System("nats", "messages", "leader"),
-    System("zookeeper", "zookeeper", "leader"),
+    System("zookeeper", "zookeeper", "leader", is_fixed=True),
     System("redis-cluster", "store"),
     System("postgres", "db", "primary"),
 ]
@@ -91,6 +95,9 @@ def test_a_system_comes_up_and_keeps_its_data(system: System, folder: Folder) ->
     leaders = [name for name in folder.roles(system.leads) if name in members] if system.leads else [members[0]]
     assert len(leaders) == 1
     assert "nothing to do" in folder.run("up").stdout
+    if system.is_fixed:
+        more = f"{system.component}={len(members) + 2}"
+        assert "cannot become 5 while it runs" in folder.run("scale", more, code=64).stderr
 
     others = [name for name in members if name != leaders[0]]
     _eventually("a write through a node that leads", lambda: _write(folder, system, leaders[0], "kept", "one"))
