@@ -43,7 +43,7 @@ GALLERY: Mapping[str, Entry] = {
     "etcd": Entry("etcd", "three etcd servers that vote for a leader", 3, 40),
     "redis-sentinel": Entry("redis_sentinel", "a Redis that mends itself: primary, replicas, sentinels", 6, 25),
     "redis-cluster": Entry("redis_cluster", "a Redis whose keys are split over three primaries, a replica each", 6, 30),
-    "zookeeper": Entry("zookeeper", "three ZooKeeper servers that vote for a leader", 3, 250),
+    "zookeeper": Entry("zookeeper", "three ZooKeeper servers that vote for a leader", 3, 180),
     "galera": Entry("galera", "MariaDB with Galera: three members, none leads, all take writes", 3, 400),
     "nats": Entry("nats", "NATS with JetStream: messages that a majority keeps", 3, 50),
     "postgres": Entry("postgres", "PostgreSQL that mends itself: Patroni, votes in etcd, HAProxy before it", 9, 260),
