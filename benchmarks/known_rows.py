@@ -61,6 +61,13 @@ ZOOKEEPER = System("zookeeper", "{registry: {kind: zookeeper}}", "registry-1", "
 REDIS_CLUSTER = System("redis-cluster", "{store: {kind: redis-cluster, replicas: 6}}", "store-1", "redis-server")
 NATS = System("nats", "{messages: {kind: nats, data: loop}}", "messages-1", "nats-server")
 GALERA = System("galera", "{galera: {kind: galera}}", "galera-1", "mariadb-server")
+POSTGRES = System("postgres", "{votes: {kind: etcd}, db: {kind: postgres, votes: votes}}", "db-1", "postgresql-15")
+POSTGRES_STRICT = System(
+    "postgres",
+    "{votes: {kind: etcd}, db: {kind: postgres, votes: votes, synchronous: strict}}",
+    "db-1",
+    "postgresql-15",
+)
 
 ROWS = (
     Row(
@@ -168,5 +175,26 @@ ROWS = (
         "and then writes may undo another one",
         sources=("https://jepsen.io/blog/2026-03-16-mariadb-galera-cluster-12.1.2",),
         refuted="bank",
+    ),
+    Row(
+        key="postgres-asynchronous",
+        system=POSTGRES,
+        workload="{kind: set, component: db, rate: 50/s, pinned: all}",
+        faults=("{at: 5s, for: 28s, isolate: primary of db}",),
+        time="40s",
+        published="Patroni replicates asynchronously by default: committed transactions that no replica had when the "
+        "primary failed are lost",
+        sources=("https://access.crunchydata.com/documentation/patroni/latest/replication_modes",),
+        refuted="set",
+    ),
+    Row(
+        key="postgres-synchronous-strict",
+        system=POSTGRES_STRICT,
+        workload="{kind: set, component: db, rate: 50/s, pinned: all}",
+        faults=("{at: 5s, for: 28s, isolate: primary of db}",),
+        time="40s",
+        published="with `synchronous_mode` no replica is promoted unless it is certain to have all that was "
+        "acknowledged",
+        sources=("https://patroni.readthedocs.io/en/latest/replication_modes.html",),
     ),
 )
