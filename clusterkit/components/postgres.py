@@ -12,6 +12,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, model_validator
 
 from clusterkit.client import ClientError
+from clusterkit.clock import SYSTEM, Deadline
 from clusterkit.components import probes
 from clusterkit.components.base import (
     KINDS,
@@ -42,6 +43,8 @@ from clusterkit.units import Duration, Size
 CONFIG = "/etc/patroni/config.yml"
 DATA = "/var/lib/postgresql/data"
 PATRONI_USER = "patroni"
+
+_LOOK_AGAIN_SECONDS = 0.02
 
 _FAR_BYTES = 16 * 2**20
 """A replica's distance to the primary that is no longer the work of a moment: one segment of the log."""
@@ -192,8 +195,12 @@ def replicates(running: Running) -> Unready:
             client.write(key, token)
 
     def read(member: Member) -> str | None:
+        """A replica is a moment behind: that is no trouble yet."""
+        deadline = Deadline(running.timeout / 2)
         with closing(running.client(member)) as client:
-            return client.read(key)
+            while (value := client.read(key)) != token and not deadline.is_over:
+                SYSTEM.sleep(_LOOK_AGAIN_SECONDS)
+            return value
 
     _, troubles = ask_each((primary,), write)
     if troubles:
