@@ -147,7 +147,7 @@ ROWS = (
         key="redis-cluster-partition",
         system=REDIS_CLUSTER,
         workload="{kind: set, component: store, keys: 6, pinned: all}",
-        faults=("{at: 5s, for: 12s, isolate: store-1}",),
+        faults=("{at: 5s, for: 12s, isolate: one of primary of store}",),
         time="22s",
         published="acknowledged writes can be lost in a window around a failover, a larger one for clients that are "
         "with a minority",
