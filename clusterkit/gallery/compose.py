@@ -182,12 +182,12 @@ def _groups(found: Mapping[str, Map], lines: Mapping[str, int], notes: _Notes) -
 
 
 def _stem(kind: str, name: str, body: Map) -> str:
-    """etcd1 and etcd-2 are members of etcd; a replica of Redis is one of its primary."""
+    """etcd1 and etcd-2 are members of etcd, so with every system; a replica of Redis is one of its primary."""
     stem = re.sub(r"[-_.]?\d+$", "", name) or name
     if kind == "redis":
         stem = re.sub(r"[-_](master|primary|slave|replica|secondary)$", "", stem)
         return stem if stem != name or _follows(body) else name
-    return stem if kind in ("etcd", "redis-sentinel") else name
+    return name if kind == "service" else stem
 
 
 def _follows(body: Map) -> bool:

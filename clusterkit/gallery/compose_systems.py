@@ -9,8 +9,17 @@ from clusterkit.gallery.compose_file import Map, Text, as_map, text
 from clusterkit.gallery.compose_hosts import Group, password
 from clusterkit.gallery.compose_service import Carrier, limits, say_left
 from clusterkit.gallery.compose_words import command_words, ports, size
+from clusterkit.gallery.known_images import VOTES
 
-_CLIENT_PORT = {"etcd": 2379, "redis": 6379, "redis-sentinel": 26379}
+_CLIENT_PORT = {
+    "etcd": 2379,
+    "nats": 4222,
+    "redis": 6379,
+    "redis-cluster": 6379,
+    "redis-sentinel": 26379,
+    "zookeeper": 2181,
+}
+_LEAST = {"redis-cluster": 6}
 _CARRIED = frozenset({
     "image", "deploy", "scale", "cpus", "mem_limit", "ports", "expose", "depends_on", "links", "profiles",
     "extends",
@@ -59,10 +68,10 @@ def _count(carrier: Carrier, group: Group, body: Map) -> int:
     deploy = body.get("deploy")
     asked = text(body.get("scale")) or (text(deploy.get("replicas")) if isinstance(deploy, Map) else "")
     count = int(asked) if asked.isdecimal() else len(group.of) if len(group.of) > 1 else _DEFAULT_REPLICAS
-    if group.kind == "etcd" and count % 2 == 0:
-        carrier.say(body["image"].line, f"etcd wants an odd number of nodes: {count + 1}, not {count}")
+    if group.kind in VOTES and count % 2 == 0:
+        carrier.say(body["image"].line, f"{group.kind} wants an odd number of nodes: {count + 1}, not {count}")
         return count + 1
-    return max(count, _DEFAULT_REPLICAS)
+    return max(count, _LEAST.get(group.kind, _DEFAULT_REPLICAS))
 
 
 def _options(kind: str, body: Map) -> dict[str, Any]:
@@ -71,8 +80,10 @@ def _options(kind: str, body: Map) -> dict[str, Any]:
     environment = {key: text(value) for key, value in as_map(body.get("environment"), 1).items()}
     if kind == "etcd":
         return {"password": False, **_etcd_options(given, environment)}
-    if kind == "redis-sentinel":
+    if kind in ("redis-sentinel", "nats"):
         return {"password": False}
+    if kind == "zookeeper":
+        return {}
     made: dict[str, Any] = {"password": bool(password(body))}
     if size(given.get("maxmemory", "")):
         made["maxmemory"] = size(given["maxmemory"])

@@ -15,13 +15,27 @@ _KINDS = {
     "etcd-development/etcd": "etcd",
     "etcd-io/etcd": "etcd",
     "etcd": "etcd",
+    "nats": "nats",
+    "library/nats": "nats",
+    "bitnami/nats": "nats",
+    "bitnamilegacy/nats": "nats",
+    "bitnami/redis-cluster": "redis-cluster",
+    "bitnamilegacy/redis-cluster": "redis-cluster",
+    "zookeeper": "zookeeper",
+    "library/zookeeper": "zookeeper",
+    "bitnami/zookeeper": "zookeeper",
+    "bitnamilegacy/zookeeper": "zookeeper",
+    "confluentinc/cp-zookeeper": "zookeeper",
 }
+
+VOTES = frozenset({"etcd", "nats", "zookeeper"})
+"""Kinds whose members vote: an odd number of them."""
 
 _STORES = frozenset({
     "cassandra", "clickhouse-server", "cockroach", "consul", "couchdb", "elasticsearch", "grafana", "influxdb",
-    "kafka", "cp-kafka", "mariadb", "memcached", "minio", "mongo", "mongodb", "mysql", "mysql-server", "nats",
+    "kafka", "cp-kafka", "mariadb", "memcached", "minio", "mongo", "mongodb", "mysql", "mysql-server",
     "neo4j", "opensearch", "postgis", "pgvector", "postgres", "postgresql", "prometheus", "rabbitmq",
-    "timescaledb", "valkey", "vault", "zookeeper", "cp-zookeeper",
+    "timescaledb", "valkey", "vault",
 })  # fmt: skip
 """Three of each would be three stores that know nothing of each other, behind one name."""
 

@@ -122,6 +122,25 @@ def test_how_many_nodes(asked: str, replicas: int, folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("services", "name", "kind", "replicas"),
+    [
+        ("{zoo1: I, zoo2: I, zoo3: I}", "zoo", "zookeeper", 3),
+        ("{nats: I, nats-1: I, nats-2: I}", "nats", "nats", 3),
+        ("{bus: I}", "bus", "nats", 3),
+        ("{node-0: I, node-1: I, node-2: I}", "node", "bitnami/redis-cluster", 6),
+        ("{node-0: I, node-1: I, node-2: I, node-3: I, node-4: I, node-5: I}", "node", "bitnami/redis-cluster", 6),
+    ],
+)
+def test_members_that_were_written_out_become_one_component(
+    services: str, name: str, kind: str, replicas: int, folder: Path
+) -> None:
+    topology, _ = taken(f"services: {services.replace('I', f'{{image: {kind}}}')}", folder)
+    assert list(topology.components) == [name]
+    assert topology.components[name].kind == kind.rpartition("/")[2]
+    assert topology.components[name].replicas == replicas
+
+
+@pytest.mark.parametrize(
     ("ports", "numbers", "publish"),
     [
         ("['3000']", [3000], {}),
