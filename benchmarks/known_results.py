@@ -43,8 +43,8 @@ HEAD = """\
 
 What others found out about the systems of the gallery, and what clusterkit finds when it looks for the same. Written by
 `python -m benchmarks.known_results` from its own runs: each row with several seeds, the systems as Debian 12 has them,
-three nodes each (Redis Cluster: six), in containers. A published result of another release is no verdict on this one,
-and a run of ours in which nothing was found shows no more than that.
+three nodes each (Redis Cluster: six), in containers; the runs of a row follow each other on one cluster. A published
+result of another release is no verdict on this one, and a run in which nothing was found shows no more than that.
 """
 
 
