@@ -421,6 +421,8 @@ COMPONENT = Component(
             "with synchronous: off, an acknowledged write may be lost at a failover: replicas copy after the "
             "acknowledgement",
             "with synchronous: on, a primary that has lost its last replica goes on alone, and may lose what it takes",
+            "with synchronous: on or strict, a primary that was cut off serves, once it is a replica and until it is "
+            "rewound, what it never acknowledged and nobody else has",
         ),
     ),
     membership=Membership(step_down=step_down, release=step_down),
