@@ -46,6 +46,7 @@ GALLERY: Mapping[str, Entry] = {
     "zookeeper": Entry("zookeeper", "three ZooKeeper servers that vote for a leader", 3, 180),
     "galera": Entry("galera", "MariaDB with Galera: three members, none leads, all take writes", 3, 400),
     "nats": Entry("nats", "NATS with JetStream: messages that a majority keeps", 3, 50),
+    "rabbitmq": Entry("rabbitmq", "RabbitMQ with quorum queues: messages that a majority keeps", 3, 300),
     "postgres": Entry("postgres", "PostgreSQL that mends itself: Patroni, votes in etcd, HAProxy before it", 9, 260),
     "leader": Entry("leader", "your own service with a leader, elected in etcd; its program is beside it", 6, 70),
     "gossip": Entry("gossip", "your own service without a leader: gossip; its program is beside it", 3, 35),
