@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
@@ -42,6 +43,10 @@ WORKLOAD_LEADER = "workload-leader"
 _NODES = "/api/nodes?columns=name,running,partitions,mem_alarm,disk_free_alarm"
 _QUEUES = "/api/queues?disable_stats=true&enable_queue_totals=true"
 _CTL_SECONDS = 60.0
+_QUEUES_SECONDS = 4.0
+_COPIES = 3
+"""RabbitMQ's own number for a new quorum queue, also in a larger cluster."""
+
 _LEAN = {"raft.wal_max_size_bytes": 32 * 2**20, "vm_memory_high_watermark.absolute": 256 * 2**20}
 _OURS = (
     "cluster_name", "cluster_partition_handling", "default_user", "default_pass", "loopback_users",
@@ -91,7 +96,8 @@ class RabbitmqOptions(Options):
 @dataclass(frozen=True)
 class Queue:
     """A queue as the management API tells it. `leader`, `copies`, `there`: members of ours by name; `there` are the
-    copies that are online and, of a mirrored queue, have everything. `waiting`: messages.
+    copies that are online. RabbitMQ tells too late of mirrored queues which ones have everything: not judged here.
+    `waiting`: messages.
     """
 
     name: str
@@ -117,7 +123,11 @@ def look(running: Running) -> tuple[dict[str, dict[str, Mapping[str, Any]]], dic
 
 
 def queues(running: Running) -> list[Queue]:
-    """All queues, by the word of the first node that has one. Raises: its trouble where none has."""
+    """All queues, by the word of the first node that has one. Raises: its trouble where none has.
+
+    A node waits a second for each member of a quorum queue that is away, before it tells the queues.
+    """
+    running = replace(running, timeout=max(running.timeout, _QUEUES_SECONDS))
     trouble: Exception = NodeUnreachable("no node runs")
     for member in running.up:
         try:
@@ -138,11 +148,14 @@ def _queue(running: Running, told: Mapping[str, Any]) -> Queue:
         leader = names.get(told.get("leader", ""), "")
         return Queue(told["name"], "quorum", leader, ours("members"), ours("online"), told.get("messages", 0))
     leader = home if told.get("state", "running") != "down" else ""
-    mirrors, whole = ours("slave_nodes"), ours("synchronised_slave_nodes")
-    own = {home} - {""}
-    there = frozenset(whole | own) if leader else whole
+    copies = ours("slave_nodes") | ({home} - {""})
     return Queue(
-        told["name"], str(told.get("type", "classic")), leader, frozenset(mirrors | own), there, told.get("messages", 0)
+        told["name"],
+        str(told.get("type", "classic")),
+        leader,
+        copies,
+        copies if leader else frozenset(),
+        told.get("messages", 0),
     )
 
 
@@ -217,9 +230,12 @@ def examine(running: Running) -> Iterator[Finding]:
         for key, what in (("mem_alarm", "memory"), ("disk_free_alarm", "room on the disk")):
             if own.get(key):
                 yield Finding(f"alarm: too little {what}, it takes no messages", is_ok=False, node=name)
-    if not seen:
+    try:
+        found = queues(running)
+    except UNREACHABLE as error:
+        yield Finding(f"queues: not told: {words(error)}", is_ok=False)
         return
-    for queue in queues(running):
+    for queue in found:
         away = queue.copies - queue.there
         led = f"led by {queue.leader}" if queue.leader else "led by nobody"
         late = f"; away: {all_of(away)}" if away else ""
@@ -249,20 +265,39 @@ def admit(running: Running, new: Member) -> None:
 
 
 def settle(running: Running) -> None:
-    """Nodes that are gone are forgotten; quorum queues get copies on those that are new."""
-    names = {node_name(member): member.name for member in running.members}
-    for known in counted(running) - set(names.values()):
+    """Nodes that are gone are forgotten; quorum queues that have too few copies get them on others."""
+    for known in counted(running) - {member.name for member in running.members}:
         _forget(running, known)
-    for node, name in names.items():
-        lacking = [queue for queue in queues(running) if queue.kind == "quorum" and name not in queue.copies]
-        if lacking:
-            _ctl(running, "rabbitmq-queues", "grow", node, "all")
+    _spread(running, running.members)
 
 
 def release(running: Running, leaving: Member) -> None:
-    """Its copies of quorum queues are taken away, one vote less each, and their leaders are others."""
+    """Its copies of quorum queues go to others, where there are enough; then they are taken away, a vote less each."""
+    _spread(running, [member for member in running.members if member != leaving], leaving)
     if any(queue.kind == "quorum" and leaving.name in queue.copies for queue in queues(running)):
         _ctl(running, "rabbitmq-queues", "shrink", node_name(leaving), leaving=leaving)
+
+
+def _spread(running: Running, members: Sequence[Member], leaving: Member | None = None) -> None:
+    """Every quorum queue has three copies on these members, or one on each where they are fewer.
+
+    Raises: ClientError while one has not; the program says of some failures only that it did what it could.
+    """
+    wanted = min(_COPIES, len(members))
+
+    def poor() -> list[tuple[Queue, Member]]:
+        return [
+            (queue, next(member for member in members if member.name not in queue.copies))
+            for queue in queues(running)
+            if queue.kind == "quorum" and sum(member.name in queue.copies for member in members) < wanted
+        ]
+
+    for _ in members:
+        for queue, on in poor():
+            only = ("--queue-pattern", f"^{re.escape(queue.name)}$")
+            _ctl(running, "rabbitmq-queues", "grow", node_name(on), "all", *only, leaving=leaving)
+    if left := poor():
+        raise ClientError(f"queue {left[0][0].name} has fewer than {wanted} copies")
 
 
 def _forget(running: Running, node: str) -> None:

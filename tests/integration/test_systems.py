@@ -40,6 +40,7 @@ SYSTEMS = [
     System("zookeeper", "zookeeper", "leader", is_fixed=True),
     System("redis-cluster", "store"),
     System("postgres", "db", "primary"),
+    System("rabbitmq", "messages"),
 ]
 
 
