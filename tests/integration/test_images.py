@@ -32,7 +32,7 @@ from clusterkit.provision.install import install
 from clusterkit.provision.recipe import image_tag
 from clusterkit.provision.sources import Machine
 
-KINDS = ("etcd", "galera", "redis", "redis-sentinel", "service", "zookeeper", "postgres", "haproxy")
+KINDS = ("etcd", "galera", "redis", "redis-sentinel", "service", "zookeeper", "postgres", "haproxy", "rabbitmq")
 DEADLINE_SECONDS = 120.0
 
 PROGRAM = """\

@@ -26,13 +26,15 @@ CALL_SECONDS = 5.0
 class System:
     """A topology of the gallery: the component that has the data, and the role of whoever leads it ("": all equal).
 
-    `is_fixed`: its members have a list of all, which no `up` may change while they run.
+    `is_fixed`: its members have a list of all, which no `up` may change while they run. `made_whole`: an object has to
+    be there before a node is killed; one that was made later does not outlive the loss of all.
     """
 
     topology: str
     component: str
     leads: str = ""
     is_fixed: bool = False
+    made_whole: bool = False
 
 
 SYSTEMS = [
@@ -40,7 +42,7 @@ SYSTEMS = [
     System("zookeeper", "zookeeper", "leader", is_fixed=True),
     System("redis-cluster", "store"),
     System("postgres", "db", "primary"),
-    System("rabbitmq", "messages"),
+    System("rabbitmq", "messages", made_whole=True),
 ]
 
 
@@ -105,6 +107,8 @@ def test_a_system_comes_up_and_keeps_its_data(system: System, folder: Folder) ->
     for name in others:
         _eventually(f"{name} has it", lambda name=name: _reads(folder, system, name, "kept", "one"))  # type: ignore[misc]
 
+    if system.made_whole:
+        assert _write(folder, system, leaders[0], "later", "not yet")
     folder.run("kill", leaders[0])
 
     def survivor() -> str:
