@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from clusterkit.client import ClientError
@@ -71,8 +72,14 @@ class PostgresConnection:
             raise
 
     def run(self, sql: str, deadline: Deadline | None = None, **values: Any) -> list[list[Any]]:
-        """Rows of a statement; values stand in it as `:name`. Outside of BEGIN and COMMIT it commits by itself."""
-        return self._bounded(deadline or Deadline(self._timeout), lambda: self._session.run(sql, **values)) or []
+        """Rows of a statement; values stand in it as `:name`. Outside of BEGIN and COMMIT it commits by itself.
+
+        A commit whose wait for its replica was cancelled is no success, though the server calls it one, with a warning:
+        it is committed there alone. Raises: ConnectionError for it too.
+        """
+        found = self._bounded(deadline or Deadline(self._timeout), lambda: self._session.run(sql, **values)) or []
+        check_warnings(self._session.notices)
+        return found
 
     def make_tables(self) -> None:
         """Those of a workload, where they are not there yet: on a replica they must have come already."""
@@ -111,6 +118,14 @@ class PostgresConnection:
             if isinstance(error.__cause__, TimeoutError):
                 raise TimeoutError("timed out") from error
             raise ConnectionError(f"{error}: {error.__cause__ or 'the connection was closed'}") from error
+
+
+def check_warnings(notices: Iterable[Mapping[bytes, bytes]]) -> None:
+    """Source: PostgreSQL 15, SyncRepWaitForLSN() in syncrep.c. `notices`: their fields as the protocol names them."""
+    for notice in notices:
+        said = notice.get(b"M", b"").decode(errors="replace")
+        if "wait for synchronous replication" in said:
+            raise ConnectionError(said)
 
 
 class PostgresClient:

@@ -143,6 +143,9 @@ def test_lives_are_told_when_all_have_changed(machine: Machine) -> None:
     assert lives({"nodes": BOTH, "was": was}) == {"cache-a": [11, 1], "cache-b": [21, 1]}
     machine.kill(10, signal.SIGKILL)
     assert lives({"nodes": BOTH, "was": was, "wait_s": 60})["cache-a"] is None
+    assert lives({"nodes": BOTH, "was": {"cache-b": [99, 9]}, "wait_s": 0.02})["cache-b"] == [21, 1], (
+        "another is not gone"
+    )
     machine.start("id-a", 10, 11)
     assert lives({"nodes": BOTH, "was": was, "wait_s": 60, "until": "another"})["cache-a"] == [11, 2]
 

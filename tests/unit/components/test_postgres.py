@@ -16,7 +16,7 @@ from clusterkit.clock import Deadline
 from clusterkit.components import postgres
 from clusterkit.components.base import Purpose, Running
 from clusterkit.components.postgres import PostgresOptions
-from clusterkit.components.postgres_client import PostgresConnection, SqlError
+from clusterkit.components.postgres_client import PostgresConnection, SqlError, check_warnings
 from clusterkit.components.postgres_driver import PostgresDriver
 from clusterkit.model.topology import ComponentSpec
 from tests.unit.components.node_servers import group, running, serving
@@ -204,6 +204,12 @@ def test_of_what_broke_on_the_way_nobody_knows(error: Exception) -> None:
     with pytest.raises((OSError, ClientError)) as caught:
         driver.call("add", "k", 1)
     assert not isinstance(caught.value, (Refused, NotSent))
+
+
+def test_a_commit_that_no_replica_has_is_no_success() -> None:
+    check_warnings([{b"S": b"NOTICE", b"M": b"relation exists, skipping"}])
+    with pytest.raises(ConnectionError, match="canceling wait for synchronous replication"):
+        check_warnings([{b"S": b"WARNING", b"M": b"canceling wait for synchronous replication due to user request"}])
 
 
 def test_a_transfer_that_broke_before_its_commit_never_happened() -> None:

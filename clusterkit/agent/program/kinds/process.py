@@ -157,14 +157,17 @@ def running(given: Sequence[Mapping[str, str]], fault: str) -> dict[str, Life]:
 def lives(args: Mapping[str, Any]) -> dict[str, Life | None]:
     """The lives of services by node name, as soon as all have changed as they should, or `wait_s` is over.
 
-    `nodes`; `was`, lives by node name. `until` is "gone", another life than that or none, or "another", one that runs.
+    `nodes`; `was`, lives by node name. `until` is "gone", or "another", a life that is not that one. While a node ends,
+    what it had started may be taken for its service for a moment: so a life that is another one is not gone.
     """
     end = time.monotonic() + float(args.get("wait_s", 0))
     was, until = args.get("was", {}), args.get("until", "gone")
     while True:
         now = mains(args["nodes"])
-        waits = [name for name, life in was.items() if name in now and now[name] == life]
-        waits += [name for name, life in now.items() if until == "another" and life is None]
+        if until == "gone":
+            waits = [name for name in was if now.get(name) is not None]
+        else:
+            waits = [name for name, life in now.items() if life is None or life == was.get(name)]
         if not waits or time.monotonic() >= end:
             return now
         time.sleep(0.01)
