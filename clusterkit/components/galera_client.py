@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from clusterkit.client import ClientError, NotSent
 from clusterkit.clock import Deadline
 from clusterkit.components.base import Member, Running
+from clusterkit.components.streams import connect_by
 
 USER = "clusterkit"
 DATABASE = "clusterkit"
 
-_LEAST_SECONDS = 0.001
 _LOST = range(2000, 3000)
 """Numbers of errors that the client library makes itself, of a connection. Source: MySQL's errmsg.h."""
 
@@ -24,28 +23,6 @@ class SqlError(ClientError):
     def __init__(self, number: int, said: str) -> None:
         super().__init__(f"{number}: {said}")
         self.number = number
-
-
-class _BoundedSocket(socket.socket):
-    """Every read and write ends with the deadline, however slowly bytes come, whatever the library sets."""
-
-    deadline: Deadline
-
-    def settimeout(self, _value: float | None) -> None:
-        super().settimeout(max(self.deadline.left, _LEAST_SECONDS))
-
-    def recv_into(self, *arguments: Any, **named: Any) -> int:
-        self._left()
-        return super().recv_into(*arguments, **named)
-
-    def sendall(self, *arguments: Any, **named: Any) -> None:
-        self._left()
-        super().sendall(*arguments, **named)
-
-    def _left(self) -> None:
-        if self.deadline.is_over:
-            raise TimeoutError("timed out")
-        self.settimeout(None)
 
 
 class GaleraConnection:
@@ -59,12 +36,9 @@ class GaleraConnection:
         self.timeout = timeout
         deadline = Deadline(timeout)
         try:
-            plain = socket.create_connection((host, port), timeout)
+            self._socket = connect_by(deadline, host, port)
         except OSError as error:
             raise NotSent(f"no connection: {error}") from error
-        self._socket = _BoundedSocket(fileno=plain.detach())
-        self._socket.deadline = deadline
-        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._connection: Any = _library().Connection(
             user=USER, password=password, database=DATABASE, autocommit=None, defer_connect=True, charset="utf8mb4"
         )

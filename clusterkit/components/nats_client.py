@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import io
 import json
 import secrets
-import socket
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +16,7 @@ from typing import Any
 from clusterkit.client import ClientError, NotSent, Refused
 from clusterkit.clock import Deadline
 from clusterkit.components.base import Group, Member, Running
+from clusterkit.components.streams import Stream
 
 USER = "clusterkit"
 NO_RESPONDERS = "503"
@@ -69,17 +68,16 @@ class NatsConnection:
 
     def __init__(self, host: str, port: int, timeout: float, user: str = "", password: str = "") -> None:
         self._timeout = timeout
-        self._received = b""
         self._inbox = f"_INBOX.{secrets.token_hex(8)}"
         self._count = 0
         deadline = Deadline(timeout)
-        self._socket = socket.create_connection((host, port), timeout=timeout)
+        self._stream = Stream(host, port, deadline)
         try:
             self._line(deadline)  # INFO
             about: dict[str, Any] = {"verbose": False, "pedantic": False, "headers": True, "no_responders": True}
             if user:
                 about |= {"user": user, "pass": password}
-            self._send(deadline, b"CONNECT %b\r\nPING\r\n" % _json(about))
+            self._stream.send(b"CONNECT %b\r\nPING\r\n" % _json(about), deadline)
             while self._line(deadline) != b"PONG":
                 pass
         except (OSError, ClientError):
@@ -112,7 +110,7 @@ class NatsConnection:
             + _published(subject, f"{self._inbox}.{number}", data, headers or {})
             for number, (subject, data) in zip(numbers, asked, strict=True)
         )
-        self._send(deadline, sent)
+        self._stream.send(sent, deadline)
         early: dict[int, Message] = {}
         for number in numbers:
             while number not in early:
@@ -133,34 +131,36 @@ class NatsConnection:
         headers = {} if expected is None else {"Nats-Expected-Last-Subject-Sequence": str(expected)}
         return int(checked(self.request(subject, data, headers, deadline))["seq"])
 
-    def last(self, stream: str, subject: str, *, direct: bool = False) -> tuple[bytes, int] | None:
+    def last(
+        self, stream: str, subject: str, deadline: Deadline | None = None, *, direct: bool = False
+    ) -> tuple[bytes, int] | None:
         """The last message of a subject and its number, None where there is none.
 
         The stream's leader is asked, and does not ask a majority. `direct`: any server that has a copy, the one that we
         are connected to if it has. Raises: ApiError.
         """
         if direct:
-            answer = self.request(f"$JS.API.DIRECT.GET.{stream}", _json({"last_by_subj": subject}))
+            answer = self.request(f"$JS.API.DIRECT.GET.{stream}", _json({"last_by_subj": subject}), deadline=deadline)
             if answer.status == NO_MESSAGES:
                 return None
             _refuse_status(answer)
             return answer.data, int(answer.headers["nats-sequence"])
         try:
-            found = self.api(f"STREAM.MSG.GET.{stream}", {"last_by_subj": subject})["message"]
+            found = self.api(f"STREAM.MSG.GET.{stream}", {"last_by_subj": subject}, deadline)["message"]
         except ApiError as error:
             if error.number == MESSAGE_NOT_FOUND:
                 return None
             raise
         return base64.b64decode(found.get("data", "")), int(found["seq"])
 
-    def delete_last(self, stream: str, subject: str) -> None:
+    def delete_last(self, stream: str, subject: str, deadline: Deadline) -> None:
         """Not by a purge of the subject: after all servers of 2.9.10 were killed, that took messages of others too."""
-        found = self.last(stream, subject)
+        found = self.last(stream, subject, deadline)
         if found is not None:
-            self.api(f"STREAM.MSG.DELETE.{stream}", {"seq": found[1]})
+            self.api(f"STREAM.MSG.DELETE.{stream}", {"seq": found[1]}, deadline)
 
     def close(self) -> None:
-        self._socket.close()
+        self._stream.close()
 
     # -- the protocol ------------------------------------------------------------------------------------------------
 
@@ -168,64 +168,41 @@ class NatsConnection:
         while True:
             words = self._line(deadline).split()
             if words[:1] == [b"PING"]:
-                self._send(deadline, b"PONG\r\n")
+                self._stream.send(b"PONG\r\n", deadline)
             elif words[:1] == [b"MSG"]:
                 reply, size = (words[3] if len(words) > 4 else b""), int(words[-1])
-                return Message(int(words[2]), self._exactly(size, deadline), {}, "", reply.decode())
+                return Message(int(words[2]), self._stream.exactly(size + 2, deadline)[:-2], {}, "", reply.decode())
             elif words[:1] == [b"HMSG"]:
                 reply, head, size = (words[3] if len(words) > 5 else b""), int(words[-2]), int(words[-1])
-                content = self._exactly(size, deadline)
+                content = self._stream.exactly(size + 2, deadline)[:-2]
                 status, headers = _headers(content[:head])
                 return Message(int(words[2]), content[head:], headers, status, reply.decode())
 
     def _line(self, deadline: Deadline) -> bytes:
-        while b"\r\n" not in self._received:
-            self._receive(deadline)
-        line, _, self._received = self._received.partition(b"\r\n")
+        line = self._stream.line(deadline)
         if line.startswith(b"-ERR"):
             raise ClientError(line[4:].decode(errors="replace").strip(" '"))
         return line
-
-    def _exactly(self, length: int, deadline: Deadline) -> bytes:
-        while len(self._received) < length + 2:
-            self._receive(deadline)
-        content, self._received = self._received[:length], self._received[length + 2 :]
-        return content
-
-    def _receive(self, deadline: Deadline) -> None:
-        self._wait_at_most(deadline)
-        part = self._socket.recv(io.DEFAULT_BUFFER_SIZE)
-        if not part:
-            raise ConnectionError("the connection was closed")
-        self._received += part
-
-    def _send(self, deadline: Deadline, content: bytes) -> None:
-        self._wait_at_most(deadline)
-        self._socket.sendall(content)
-
-    def _wait_at_most(self, deadline: Deadline) -> None:
-        if deadline.is_over:
-            raise TimeoutError("timed out")
-        self._socket.settimeout(deadline.left)
 
 
 class NatsClient:
     """Pinned to one server, which asks the stream's leader for us."""
 
     def __init__(self, running: Running, member: Member) -> None:
-        self._connection = connect(running, member)
+        self._connection, self._timeout = connect(running, member), running.timeout
         self._copies = copies(running.group)
 
     def write(self, key: str, value: str) -> None:
-        with_stream(self._connection, LATEST, self._copies)
-        self._connection.publish(subject(LATEST, key), value.encode())
+        deadline = Deadline(self._timeout)
+        with_stream(self._connection, LATEST, self._copies, deadline)
+        self._connection.publish(subject(LATEST, key), value.encode(), deadline=deadline)
 
     def read(self, key: str) -> str | None:
         found = self._connection.last(LATEST, subject(LATEST, key))
         return found[0].decode() if found else None
 
     def delete(self, key: str) -> None:
-        self._connection.delete_last(LATEST, subject(LATEST, key))
+        self._connection.delete_last(LATEST, subject(LATEST, key), Deadline(self._timeout))
 
     def close(self) -> None:
         self._connection.close()
@@ -260,10 +237,10 @@ def subject(stream: str, key: str) -> str:
     return f"{stream}.{safe}"
 
 
-def with_stream(connection: NatsConnection, stream: str, copied: int) -> None:
+def with_stream(connection: NatsConnection, stream: str, copied: int, deadline: Deadline) -> None:
     """Makes one of our streams where it is not. Raises: OSError, ApiError."""
     try:
-        connection.api(f"STREAM.INFO.{stream}")
+        connection.api(f"STREAM.INFO.{stream}", deadline=deadline)
     except ApiError as error:
         if error.number != STREAM_NOT_FOUND:
             raise
@@ -275,7 +252,7 @@ def with_stream(connection: NatsConnection, stream: str, copied: int) -> None:
             "allow_direct": True,
             **_CONFIGURATIONS[stream],
         }
-        connection.api(f"STREAM.CREATE.{stream}", configuration)
+        connection.api(f"STREAM.CREATE.{stream}", configuration, deadline)
 
 
 def checked(answer: Message) -> Any:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
-from clusterkit.client import ClientError, NotSent, Refused, Unmet
-from clusterkit.clock import Deadline
+from clusterkit.client import ClientError, NotSent, Refused
 from clusterkit.components.base import Member, Purpose, Running
 from clusterkit.components.nats_client import (
     EACH,
@@ -22,8 +20,7 @@ from clusterkit.components.nats_client import (
     subject,
     with_stream,
 )
-
-T = TypeVar("T")
+from clusterkit.components.versioned_driver import VersionedDriver
 
 _STREAM = {"register": LATEST, "counter": LATEST, "bank": LATEST, "set": EACH, "ids": EACH, "queue": ONCE}
 _CONSUMER_EXISTS = 10148
@@ -34,7 +31,7 @@ _WINDOW = 500
 """Messages that are asked for at once."""
 
 
-class NatsDriver:
+class NatsDriver(VersionedDriver):
     """One client of one server, which passes requests on to the stream's leader.
 
     A publish that got no answer may have been stored: nobody knows. One that nobody was there to take, or whose
@@ -42,116 +39,77 @@ class NatsDriver:
     """
 
     def __init__(self, running: Running, member: Member, purpose: Purpose) -> None:
+        super().__init__(purpose.kind, running.timeout)
         self._connection = connect(running, member)
-        self._timeout = running.timeout
-        self._kind, self._stream = purpose.kind, _STREAM[purpose.kind]
+        self._stream = _STREAM[purpose.kind]
         options = purpose.options
         self._is_local = purpose.is_local
         self._direct = purpose.is_local or (options is not None and options.reads == "direct")
         self._consumers: set[str] = set()
         try:
-            with_stream(self._connection, self._stream, copies(running.group))
+            with_stream(self._connection, self._stream, copies(running.group), self._deadline)
         except (OSError, ClientError):
             self.close()
             raise
-
-    def call(self, f: str, key: str, value: Any) -> Any:
-        do: Callable[[str, str, Any], Any] = getattr(self, f"_{self._kind}")
-        return do(f, key, value)
 
     def close(self) -> None:
         self._connection.close()
 
     # -- kinds -------------------------------------------------------------------------------------------------------
 
-    def _register(self, f: str, key: str, value: Any) -> Any:
-        if f == "read":
-            return self._last(key)[0]
-        if f == "write":
-            self._connection.publish(subject(LATEST, key), str(value).encode())
-            return None
-        now, number = self._first_look(key)
-        if now != value[0]:
-            raise Unmet(f"the value is {now}, not {value[0]}")
-        if not self._if_last(key, number, value[1], Deadline(self._timeout)):
-            raise Unmet("another value was written meanwhile")
-        return None
-
     def _set(self, f: str, key: str, value: Any) -> Any:
         """Each element is a subject of its own."""
         if f == "read":
             return self._local_elements(key) if self._is_local else self._elements(key)
         if f == "add":
-            self._connection.publish(f"{subject(EACH, key)}.{value}", b"")
+            self._connection.publish(f"{subject(EACH, key)}.{value}", b"", deadline=self._deadline)
         else:
-            self._connection.delete_last(EACH, f"{subject(EACH, key)}.{value}")
-        return None
-
-    def _counter(self, f: str, key: str, value: Any) -> Any:
-        if f == "read":
-            return self._last(key)[0] or 0
-        self._change(key, lambda now: (now or 0) + value)
-        return None
-
-    def _bank(self, f: str, key: str, value: Any) -> Any:
-        """All accounts are one message: NATS has no transaction over several."""
-        if f == "read":
-            return self._last(key)[0] or {}
-        if f == "open":
-            self._connection.publish(subject(LATEST, key), json.dumps(value).encode())
-            return None
-
-        def moved(now: Any) -> Any:
-            if not now or now[value["from"]] < value["amount"]:
-                raise Unmet(f"account {value['from']} has not {value['amount']}")
-            there = {**now, value["from"]: now[value["from"]] - value["amount"]}
-            return {**there, value["to"]: there[value["to"]] + value["amount"]}
-
-        self._change(key, moved)
+            self._connection.delete_last(EACH, f"{subject(EACH, key)}.{value}", self._deadline)
         return None
 
     def _queue(self, f: str, key: str, value: Any) -> Any:
         """A work queue: a message is given to one consumer, and to another when that one does not acknowledge it."""
         if f == "enqueue":
-            self._connection.publish(subject(ONCE, key), str(value).encode())
+            self._connection.publish(subject(ONCE, key), str(value).encode(), deadline=self._deadline)
             return None
         name = self._consumer(key)
         content = json.dumps({"batch": 1, "no_wait": True}).encode()
-        message = self._connection.request(f"$JS.API.CONSUMER.MSG.NEXT.{ONCE}.{name}", content)
+        message = self._connection.request(f"$JS.API.CONSUMER.MSG.NEXT.{ONCE}.{name}", content, deadline=self._deadline)
         if message.status == NO_MESSAGES:
             return None
         if message.status:
             raise Refused(f"no message was given: status {message.status}")
-        self._connection.request(message.reply, b"+ACK")
+        self._connection.request(message.reply, b"+ACK", deadline=self._deadline)
         return int(message.data)
 
     def _ids(self, _f: str, key: str, _value: Any) -> Any:
         """The sequence number of a message: a stream gives each to one."""
-        return self._connection.publish(subject(EACH, key), b"")
+        return self._connection.publish(subject(EACH, key), b"", deadline=self._deadline)
 
     # -- reading -----------------------------------------------------------------------------------------------------
 
-    def _last(self, key: str) -> tuple[Any, int]:
-        """The value and its number; None and 0 where there is none."""
-        found = self._connection.last(LATEST, subject(LATEST, key), direct=self._direct)
-        return (json.loads(found[0]), found[1]) if found else (None, 0)
+    def _read(self, key: str) -> Any:
+        found = self._connection.last(LATEST, subject(LATEST, key), self._deadline, direct=self._direct)
+        return json.loads(found[0]) if found else None
 
     def _elements(self, key: str) -> list[int]:
         """As the stream's leader counts its subjects: an element that was stored twice comes twice."""
-        state = self._connection.api(f"STREAM.INFO.{EACH}", {"subjects_filter": f"{subject(EACH, key)}.*"})["state"]
+        state = self._connection.api(
+            f"STREAM.INFO.{EACH}", {"subjects_filter": f"{subject(EACH, key)}.*"}, self._deadline
+        )["state"]
         prefix = len(subject(EACH, key)) + 1
         return [int(name[prefix:]) for name, count in (state.get("subjects") or {}).items() for _ in range(count)]
 
     def _local_elements(self, key: str) -> list[int]:
         """Message by message, from the copy of the server that we are connected to, if it has one."""
-        state = self._connection.api(f"STREAM.INFO.{EACH}")["state"]
+        state = self._connection.api(f"STREAM.INFO.{EACH}", deadline=self._deadline)["state"]
         prefix = f"{subject(EACH, key)}."
         numbers = range(int(state["first_seq"]), int(state["last_seq"]) + 1)
         found: list[int] = []
         for start in range(0, len(numbers), _WINDOW):
             window = numbers[start : start + _WINDOW]
             asked = [(f"$JS.API.DIRECT.GET.{EACH}", json.dumps({"seq": number}).encode()) for number in window]
-            for answer in self._connection.requests(asked):
+            for answer in self._connection.requests(asked, deadline=self._deadline):
                 if answer.status and answer.status != NO_MESSAGES:
                     raise ClientError(f"status {answer.status}")
                 name = answer.headers.get("nats-subject", "")
@@ -164,30 +122,23 @@ class NatsDriver:
     def _first_look(self, key: str) -> tuple[Any, int]:
         """What is there before anything is written. Raises: NotSent, since nothing was."""
         try:
-            found = self._connection.last(LATEST, subject(LATEST, key))
+            found = self._connection.last(LATEST, subject(LATEST, key), self._deadline)
         except (OSError, ClientError) as error:
             raise not_sent(error) from error
         return (json.loads(found[0]), found[1]) if found else (None, 0)
 
-    def _if_last(self, key: str, number: int, value: Any, deadline: Deadline) -> bool:
-        """Whether it was written: only where `number` is still the last one of the key."""
+    def _write(self, key: str, value: Any) -> None:
+        self._connection.publish(subject(LATEST, key), json.dumps(value).encode(), deadline=self._deadline)
+
+    def _if_unchanged(self, key: str, version: int, value: Any) -> bool:
+        """`version` is the number of the key's last message, 0 where there is none."""
         try:
-            self._connection.publish(subject(LATEST, key), json.dumps(value).encode(), number, deadline)
+            self._connection.publish(subject(LATEST, key), json.dumps(value).encode(), version, self._deadline)
         except ApiError as error:
             if error.number == WRONG_SEQUENCE:
                 return False
             raise
         return True
-
-    def _change(self, key: str, change: Callable[[Any], Any]) -> None:
-        """Read, then written only where nobody wrote meanwhile; again where somebody did, while there is time."""
-        deadline = Deadline(self._timeout)
-        while True:
-            now, number = self._first_look(key)
-            if self._if_last(key, number, change(now), deadline):
-                return
-            if deadline.left < self._timeout / 2:
-                raise Refused("others wrote first, each time")
 
     def _consumer(self, key: str) -> str:
         """The consumer that all clients of a queue share. Raises: NotSent where it cannot be made."""
@@ -202,7 +153,7 @@ class NatsDriver:
             }
             content = {"stream_name": ONCE, "config": configuration}
             try:
-                self._connection.api(f"CONSUMER.DURABLE.CREATE.{ONCE}.{name}", content)
+                self._connection.api(f"CONSUMER.DURABLE.CREATE.{ONCE}.{name}", content, self._deadline)
             except ApiError as error:
                 if error.number != _CONSUMER_EXISTS:
                     raise NotSent(f"no consumer: {error}") from error

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from clusterkit.client import ClientError
 from clusterkit.clock import Deadline
 from clusterkit.components.base import Member, Running
+from clusterkit.components.streams import connect_by
 
 USER = "postgres"
 DATABASE = "postgres"
@@ -36,19 +36,6 @@ class SqlError(ClientError):
         self.state = state
 
 
-class _BoundedSocket(socket.socket):
-    """Every read ends by the deadline, however many of them an answer takes: so no server that drips holds a client."""
-
-    deadline: Deadline | None = None
-
-    def recv_into(self, *args: Any, **more: Any) -> int:
-        if self.deadline is not None:
-            if self.deadline.is_over:
-                raise TimeoutError("timed out")
-            self.settimeout(self.deadline.left)
-        return super().recv_into(*args, **more)
-
-
 class PostgresConnection:
     """One session. Not for use from several threads at once.
 
@@ -60,7 +47,7 @@ class PostgresConnection:
         from pg8000.native import Connection
 
         self._timeout, deadline = timeout, Deadline(timeout)
-        self._socket = _BoundedSocket(fileno=socket.create_connection((host, port), timeout=timeout).detach())
+        self._socket = connect_by(deadline, host, port)
         try:
             self._session = self._bounded(
                 deadline,
@@ -95,7 +82,6 @@ class PostgresConnection:
 
         try:
             self._socket.deadline = Deadline(0.1)
-            self._socket.settimeout(0.1)
             self._session.close()
         except (OSError, Error, ValueError):  # the server is gone; the socket is ours to close
             pass
@@ -108,7 +94,6 @@ class PostgresConnection:
         if deadline.is_over:
             raise TimeoutError("timed out")
         self._socket.deadline = deadline
-        self._socket.settimeout(deadline.left)
         try:
             return do()
         except DatabaseError as error:

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import io
-import socket
 import struct
 import urllib.parse
 from collections.abc import Iterator, Mapping
@@ -20,6 +18,7 @@ from clusterkit.client import ClientError, Refused
 from clusterkit.clock import Deadline
 from clusterkit.components.base import Member, Running
 from clusterkit.components.http_client import Answer, HttpConnection
+from clusterkit.components.streams import Stream
 
 USER = "clusterkit"
 PREFIX = "clusterkit."
@@ -70,12 +69,11 @@ class AmqpConnection:
     """
 
     def __init__(self, host: str, port: int, timeout: float, user: str, password: str) -> None:
-        self._timeout, self._received, self._is_well = timeout, b"", False
+        self._timeout, self._is_well = timeout, False
         self._published = 0
         deadline = Deadline(timeout)
-        self._socket = socket.create_connection((host, port), timeout=timeout)
+        self._stream = Stream(host, port, deadline)
         try:
-            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self._send(deadline, b"AMQP\x00\x00\x09\x01")
             self._expect(deadline, _START)
             able = {"authentication_failure_close": True, "basic.nack": True, "publisher_confirms": True}
@@ -89,7 +87,7 @@ class AmqpConnection:
             self._ask(deadline, _CHANNEL_OPEN, _short(""), _CHANNEL_OPEN_OK)
             self._ask(deadline, _CONFIRM, b"\0", _CONFIRM_OK)
         except (OSError, ClientError):
-            self._socket.close()
+            self._stream.close()
             raise
         self._is_well = True
 
@@ -159,7 +157,7 @@ class AmqpConnection:
             with contextlib.suppress(OSError, ClientError):
                 self._send(deadline, _method(0, _CLOSE, struct.pack(">H", 200) + _short("") + b"\0\0\0\0"))
                 self._next(deadline, _CLOSE_OK)
-        self._socket.close()
+        self._stream.close()
 
     # -- the protocol ------------------------------------------------------------------------------------------------
 
@@ -204,32 +202,16 @@ class AmqpConnection:
         return body
 
     def _read_frame(self, deadline: Deadline) -> tuple[int, bytes]:
-        head = self._exactly(7, deadline)
+        head = self._stream.exactly(7, deadline)
         if head.startswith(b"AMQP"):
             raise ConnectionError("the server speaks another version of AMQP")
         kind, _, size = struct.unpack(">BHI", head)
         if size > _MOST_BYTES:
             raise ConnectionError("the answer is not AMQP")
-        return kind, self._exactly(size + 1, deadline)[:-1]
-
-    def _exactly(self, length: int, deadline: Deadline) -> bytes:
-        while len(self._received) < length:
-            self._wait_at_most(deadline)
-            part = self._socket.recv(io.DEFAULT_BUFFER_SIZE)
-            if not part:
-                raise ConnectionError("the connection was closed")
-            self._received += part
-        content, self._received = self._received[:length], self._received[length:]
-        return content
+        return kind, self._stream.exactly(size + 1, deadline)[:-1]
 
     def _send(self, deadline: Deadline, content: bytes) -> None:
-        self._wait_at_most(deadline)
-        self._socket.sendall(content)
-
-    def _wait_at_most(self, deadline: Deadline) -> None:
-        if deadline.is_over:
-            raise TimeoutError("timed out")
-        self._socket.settimeout(deadline.left)
+        self._stream.send(content, deadline)
 
 
 class RabbitmqClient:

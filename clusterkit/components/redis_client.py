@@ -5,13 +5,12 @@ Source: the Redis serialization protocol specification, version 2.
 
 from __future__ import annotations
 
-import io
-import socket
 from typing import Protocol
 
 from clusterkit.client import ClientError
 from clusterkit.clock import Deadline
 from clusterkit.components.base import Member, Running
+from clusterkit.components.streams import Stream
 
 Reply = str | int | None | list["Reply"]
 
@@ -25,8 +24,7 @@ class RespConnection:
 
     def __init__(self, host: str, port: int, timeout: float, password: str = "") -> None:
         self._timeout = timeout
-        self._socket = socket.create_connection((host, port), timeout=timeout)
-        self._received = b""
+        self._stream = Stream(host, port, Deadline(timeout))
         if password:
             try:
                 self.ask("AUTH", "default", password)
@@ -39,15 +37,14 @@ class RespConnection:
         deadline = deadline or Deadline(self._timeout)
         parts = [str(word).encode() for word in words]
         sent = b"*%d\r\n" % len(parts) + b"".join(b"$%d\r\n%b\r\n" % (len(part), part) for part in parts)
-        self._wait_at_most(deadline)
-        self._socket.sendall(sent)
+        self._stream.send(sent, deadline)
         return self._reply(deadline)
 
     def close(self) -> None:
-        self._socket.close()
+        self._stream.close()
 
     def _reply(self, deadline: Deadline) -> Reply:
-        line = self._line(deadline)
+        line = self._stream.line(deadline)
         kind, rest = line[:1], line[1:].decode(errors="replace")
         if kind == b"-":
             raise ClientError(rest)
@@ -56,34 +53,10 @@ class RespConnection:
         if kind == b":":
             return int(rest)
         if kind == b"$":
-            return None if rest == "-1" else self._exactly(int(rest), deadline).decode(errors="replace")
+            return None if rest == "-1" else self._stream.exactly(int(rest) + 2, deadline)[:-2].decode(errors="replace")
         if kind == b"*":
             return None if rest == "-1" else [self._reply(deadline) for _ in range(int(rest))]
         raise ConnectionError(f"the answer was not RESP: {line[:40]!r}")
-
-    def _line(self, deadline: Deadline) -> bytes:
-        while b"\r\n" not in self._received:
-            self._receive(deadline)
-        line, _, self._received = self._received.partition(b"\r\n")
-        return line
-
-    def _exactly(self, length: int, deadline: Deadline) -> bytes:
-        while len(self._received) < length + 2:
-            self._receive(deadline)
-        content, self._received = self._received[:length], self._received[length + 2 :]
-        return content
-
-    def _receive(self, deadline: Deadline) -> None:
-        self._wait_at_most(deadline)
-        part = self._socket.recv(io.DEFAULT_BUFFER_SIZE)
-        if not part:
-            raise ConnectionError("the connection was closed")
-        self._received += part
-
-    def _wait_at_most(self, deadline: Deadline) -> None:
-        if deadline.is_over:
-            raise TimeoutError("timed out")
-        self._socket.settimeout(deadline.left)
 
 
 class Asks(Protocol):

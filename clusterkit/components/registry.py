@@ -18,7 +18,7 @@ from types import ModuleType
 from clusterkit.components.base import Component
 from clusterkit.errors import UsageError
 
-_OWN = ("base", "registry", "conditions", "probes")
+_OWN = ("base", "registry", "conditions", "probes", "streams")
 
 
 @cache

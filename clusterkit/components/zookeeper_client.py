@@ -6,7 +6,6 @@ Source: zookeeper.jute of ZooKeeper 3.8, and ClientCnxn for how a session begins
 from __future__ import annotations
 
 import io
-import socket
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from typing import Any
 from clusterkit.client import ClientError
 from clusterkit.clock import Deadline
 from clusterkit.components.base import Member, Running
+from clusterkit.components.streams import Stream, connect_by
 
 SESSION_MS = 4000
 """What a session is asked for; it ends with the connection, whose loss nobody mends."""
@@ -103,17 +103,16 @@ class ZooKeeperConnection:
 
     def __init__(self, host: str, port: int, timeout: float) -> None:
         self._timeout = timeout
-        self._received = b""
         self._xid = 0
         deadline = Deadline(timeout)
-        self._socket = socket.create_connection((host, port), timeout=timeout)
+        self._stream = Stream(host, port, deadline)
         try:
             self._send(struct.pack(">iqiqi16s?", 0, 0, SESSION_MS, 0, 16, bytes(16), False), deadline)
             granted = struct.unpack_from(">ii", self._frame(deadline))[1]
             if granted <= 0:
                 raise ZooKeeperError(-112)
         except (OSError, ClientError):
-            self._socket.close()
+            self._stream.close()
             raise
 
     def get(self, path: str, deadline: Deadline | None = None) -> tuple[str, Stat]:
@@ -174,7 +173,7 @@ class ZooKeeperConnection:
         except OSError:
             pass
         finally:
-            self._socket.close()
+            self._stream.close()
 
     # -- the protocol ------------------------------------------------------------------------------------------------
 
@@ -192,27 +191,11 @@ class ZooKeeperConnection:
             return said[16:]
 
     def _send(self, content: bytes, deadline: Deadline) -> None:
-        self._wait_at_most(deadline)
-        self._socket.sendall(struct.pack(">i", len(content)) + content)
+        self._stream.send(struct.pack(">i", len(content)) + content, deadline)
 
     def _frame(self, deadline: Deadline) -> bytes:
-        length = struct.unpack(">i", self._exactly(4, deadline))[0]
-        return self._exactly(length, deadline)
-
-    def _exactly(self, length: int, deadline: Deadline) -> bytes:
-        while len(self._received) < length:
-            self._wait_at_most(deadline)
-            part = self._socket.recv(io.DEFAULT_BUFFER_SIZE)
-            if not part:
-                raise ConnectionError("the connection was closed")
-            self._received += part
-        content, self._received = self._received[:length], self._received[length:]
-        return content
-
-    def _wait_at_most(self, deadline: Deadline) -> None:
-        if deadline.is_over:
-            raise TimeoutError("timed out")
-        self._socket.settimeout(deadline.left)
+        length = struct.unpack(">i", self._stream.exactly(4, deadline))[0]
+        return self._stream.exactly(length, deadline)
 
 
 class ZooKeeperClient:
@@ -288,17 +271,9 @@ def put(connection: ZooKeeperConnection, path: str, value: str, deadline: Deadli
 
 def four_letters(host: str, port: int, word: str, timeout: float) -> str:
     """The answer to a four-letter word. Raises: OSError."""
-    deadline = Deadline(timeout)
-    with socket.create_connection((host, port), timeout=timeout) as connection:
+    with connect_by(Deadline(timeout), host, port) as connection:
         connection.sendall(word.encode())
-        said = b""
-        while not deadline.is_over:
-            connection.settimeout(deadline.left)
-            part = connection.recv(io.DEFAULT_BUFFER_SIZE)
-            if not part:
-                return said.decode(errors="replace")
-            said += part
-    raise TimeoutError("timed out")
+        return b"".join(iter(lambda: connection.recv(io.DEFAULT_BUFFER_SIZE), b"")).decode(errors="replace")
 
 
 def _text(text: str) -> bytes:

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from clusterkit.client import ClientError, NotSent, Refused, Unmet
-from clusterkit.clock import Deadline
+from clusterkit.client import ClientError, NotSent, Refused
 from clusterkit.components.base import Member, Purpose, Running
+from clusterkit.components.versioned_driver import VersionedDriver
 from clusterkit.components.zookeeper_client import (
     BAD_VERSION,
     NO_NODE,
@@ -27,23 +27,19 @@ nothing. Not among them: OperationTimeout and what servers say of themselves. So
 FinalRequestProcessor of ZooKeeper 3.8."""
 
 
-class ZooKeeperDriver:
+class ZooKeeperDriver(VersionedDriver):
     """One client of one server, in one session. When the connection is lost after a request, nobody knows."""
 
     def __init__(self, running: Running, member: Member, purpose: Purpose) -> None:
+        super().__init__(purpose.kind, running.timeout)
         self._connection = connect(running, member)
-        self._timeout = running.timeout
-        self._kind = purpose.kind
         options = purpose.options
         self._is_synced = not purpose.is_local and (options is None or options.reads == "sync")
         self._folders: set[str] = set()
-        self._deadline = Deadline(running.timeout)
 
     def call(self, f: str, key: str, value: Any) -> Any:
-        self._deadline = Deadline(self._timeout)
-        do: Callable[[str, str, Any], Any] = getattr(self, f"_{self._kind}")
         try:
-            return do(f, path_of(self._kind, key), value)
+            return super().call(f, path_of(self._kind, key), value)
         except ZooKeeperError as error:
             if error.number in _REFUSED:
                 raise Refused(str(error)) from error
@@ -53,19 +49,6 @@ class ZooKeeperDriver:
         self._connection.close()
 
     # -- kinds -------------------------------------------------------------------------------------------------------
-
-    def _register(self, f: str, path: str, value: Any) -> Any:
-        if f == "read":
-            return self._read(path)[0]
-        if f == "write":
-            put(self._connection, path, json.dumps(value), self._deadline)
-            return None
-        now, version = self._first_look(path)
-        if now != value[0]:
-            raise Unmet(f"the value is {now}, not {value[0]}")
-        if not self._if_unchanged(path, version, value[1]):
-            raise Unmet("another value was written meanwhile")
-        return None
 
     def _set(self, f: str, path: str, value: Any) -> Any:
         """Each element is a child of the set's znode."""
@@ -80,12 +63,6 @@ class ZooKeeperDriver:
         except ZooKeeperError as error:
             if error.number != NO_NODE:  # what is not there need not be removed
                 raise
-        return None
-
-    def _counter(self, f: str, path: str, value: Any) -> Any:
-        if f == "read":
-            return self._read(path)[0] or 0
-        self._change(path, lambda now: (now or 0) + value)
         return None
 
     def _queue(self, f: str, path: str, value: Any) -> Any:
@@ -111,23 +88,6 @@ class ZooKeeperDriver:
             self._once_more()
         return None
 
-    def _bank(self, f: str, path: str, value: Any) -> Any:
-        """All accounts are one znode: reading several is no snapshot."""
-        if f == "read":
-            return self._read(path)[0] or {}
-        if f == "open":
-            put(self._connection, path, json.dumps(value), self._deadline)
-            return None
-
-        def moved(now: Any) -> Any:
-            if not now or now[value["from"]] < value["amount"]:
-                raise Unmet(f"account {value['from']} has not {value['amount']}")
-            there = {**now, value["from"]: now[value["from"]] - value["amount"]}
-            return {**there, value["to"]: there[value["to"]] + value["amount"]}
-
-        self._change(path, moved)
-        return None
-
     def _ids(self, _f: str, path: str, _value: Any) -> Any:
         """The number of a sequential child."""
         self._folder(path)
@@ -136,7 +96,10 @@ class ZooKeeperDriver:
 
     # -- reading -----------------------------------------------------------------------------------------------------
 
-    def _read(self, path: str) -> tuple[Any, int | None]:
+    def _read(self, path: str) -> Any:
+        return self._look(path)[0]
+
+    def _look(self, path: str) -> tuple[Any, int | None]:
         """The value and its version, None twice where there is no such znode."""
         if self._is_synced:
             self._connection.sync(path, self._deadline)
@@ -177,8 +140,11 @@ class ZooKeeperDriver:
             raise NotSent(f"it could not be read before it is written: {error}") from error
 
     def _first_look(self, path: str) -> tuple[Any, int | None]:
-        found: tuple[Any, int | None] = self._before_all(lambda: self._read(path))
+        found: tuple[Any, int | None] = self._before_all(lambda: self._look(path))
         return found
+
+    def _write(self, path: str, value: Any) -> None:
+        put(self._connection, path, json.dumps(value), self._deadline)
 
     def _if_unchanged(self, path: str, version: int | None, value: Any) -> bool:
         """Whether it was written: only where it still has this version, or is still not there (None)."""
@@ -193,16 +159,3 @@ class ZooKeeperDriver:
                 return False
             raise
         return True
-
-    def _change(self, path: str, change: Callable[[Any], Any]) -> None:
-        """Read, then written only where nobody wrote meanwhile; again where somebody did, while there is time."""
-        while True:
-            now, version = self._first_look(path)
-            if self._if_unchanged(path, version, change(now)):
-                return
-            self._once_more()
-
-    def _once_more(self) -> None:
-        """No new try is begun in the second half of the time: the last one is to end well. Raises: Refused."""
-        if self._deadline.left < self._timeout / 2:
-            raise Refused("others were first, each time")
