@@ -14,7 +14,7 @@ from pathlib import Path
 from clusterkit import locks
 from clusterkit.clock import Deadline
 from clusterkit.cluster import disks
-from clusterkit.cluster.changes import ROLLED, Change, differences
+from clusterkit.cluster.changes import Change, differences
 from clusterkit.cluster.down import take_down
 from clusterkit.cluster.site import Site, count
 from clusterkit.cluster.work import Work
@@ -219,7 +219,7 @@ def _look(
         if wanted.components[node.component].membership is not None and wanted.groups[node.component].joins(node.member)
     ]
     changes = differences(record, rendered, attached, joining, orphans=wish.is_whole)
-    _refuse_new_members(wanted, record, changes)
+    refuse_new_members(wanted, record, rendered)
     return _Found(wanted, record, rendered, attached, changes)
 
 
@@ -437,22 +437,31 @@ def _rendered(wanted: Plan, name: str, image: BuiltImage) -> Rendered:
     )
 
 
-def _refuse_new_members(wanted: Plan, record: ClusterRecord | None, changes: Sequence[Change]) -> None:
-    """A vote among three does not become a vote among five by editing files, where nobody knows how to tell it."""
+def refuse_new_members(wanted: Plan, record: ClusterRecord | None, rendered: Mapping[str, Rendered]) -> None:
+    """A vote among three does not become a vote among five by editing files, where nobody knows how to tell it.
+
+    Whether its nodes run does not matter: two of five that begin without data could outvote what one of three has. An
+    `up` that was killed is completed: its nodes have the list of all already. Raises: UsageError.
+    """
     for name, component in wanted.components.items():
-        if component.membership is not None:
+        is_meant = any(node.plan.component == name for node in rendered.values())
+        if component.membership is not None or not component.needs_quorum or record is None or not is_meant:
             continue
-        before = [node.name for node in record.nodes if node.component == name] if record else []
-        after = [node.name for node in wanted.nodes_of(name)]
-        if not component.needs_quorum or not before or (set(before) <= set(after) and len(before) == len(after)):
-            continue
-        changed = [change for change in changes if change.node in {*before, *after} and change.action in ROLLED]
-        if changed:
+        nodes = [node for node in record.nodes if node.component == name]
+        after = {node.name for node in wanted.nodes_of(name)}
+        kept = {node for node in record.devices if node.rpartition("-")[0] == name}
+        before = {node.name for node in nodes} or kept
+        told = [node.name in rendered and node.parts != rendered[node.name].parts for node in nodes if _has_run(node)]
+        if before and before != after and (any(told) or before - after or not nodes):
             raise UsageError(
-                f'component "{name}" runs with {len(before)} members and cannot become {len(after)} while it runs',
+                f'component "{name}" has {len(before)} members and cannot become {len(after)}: each knows all others',
                 where=wanted.topology.where("components", name, "replicas"),
                 mend="take the cluster down first (its data is lost), or keep the number of replicas",
             )
+
+
+def _has_run(node: NodeRecord) -> bool:
+    return node.state is not State.CREATED
 
 
 def _refuse_other_data(wanted: Plan, record: ClusterRecord | None) -> None:

@@ -100,7 +100,7 @@ def test_a_system_comes_up_and_keeps_its_data(system: System, folder: Folder) ->
     assert "nothing to do" in folder.run("up").stdout
     if system.is_fixed:
         more = f"{system.component}={len(members) + 2}"
-        assert "cannot become 5 while it runs" in folder.run("scale", more, code=64).stderr
+        assert "has 3 members and cannot become 5" in folder.run("scale", more, code=64).stderr
 
     others = [name for name in members if name != leaders[0]]
     _eventually("a write through a node that leads", lambda: _write(folder, system, leaders[0], "kept", "one"))

@@ -9,12 +9,14 @@ import pytest
 
 from clusterkit.cluster import Change, check_owner, differences
 from clusterkit.cluster.changes import effect
-from clusterkit.components.base import Member
-from clusterkit.errors import NameTaken
+from clusterkit.cluster.up import refuse_new_members
+from clusterkit.components.base import Component, Member, Options
+from clusterkit.components.registry import Registry
+from clusterkit.errors import NameTaken, UsageError
 from clusterkit.model.image import Install
-from clusterkit.model.topology import Topology
+from clusterkit.model.topology import ComponentSpec, Topology
 from clusterkit.node import State
-from clusterkit.plan import NodePlan
+from clusterkit.plan import Allocation, NodePlan, Plan, plan
 from clusterkit.providers.base import ClusterRecord, NodeRecord, Rendered
 
 
@@ -168,3 +170,48 @@ def test_what_came_later_joins() -> None:
         Change("db-4", "join", "db grows"),
     )
     assert [change.action for change in differences(found, wanted, joining=["db-3", "db-4"])] == ["join", "join"]
+
+
+def _vote(*names: str) -> Plan:
+    """db: a component whose members vote, each with a list of all, so many of them wanted."""
+    vote = Component("store", "1", "votes", ports={}, command=("store",), needs_quorum=True)
+    spec = ComponentSpec("db", "store", Options(), replicas=len(names))
+    topology = Topology(name="shop", components={"db": spec})
+    addresses = {name: f"10.9.8.{11 + place}" for place, name in enumerate(names)}
+    return plan(topology, Registry(components=[vote]), Allocation("10.9.8.0/24", addresses, {}, {}))
+
+
+FIVE = tuple(f"db-{index}" for index in range(1, 6))
+
+
+@pytest.mark.parametrize("state", [State.RUNNING, State.PAUSED, State.EXITED])
+def test_a_vote_with_a_fixed_list_gets_no_members_whether_it_runs_or_not(state: State) -> None:
+    there = _cluster(*(_record(name, state, command="three") for name in FIVE[:3]))
+    with pytest.raises(UsageError, match='"db" has 3 members and cannot become 5'):
+        refuse_new_members(_vote(*FIVE), there, {name: _rendered(name, "five") for name in FIVE})
+
+
+def test_a_vote_with_a_fixed_list_loses_no_members() -> None:
+    there = _cluster(*(_record(name) for name in FIVE))
+    with pytest.raises(UsageError, match='"db" has 5 members and cannot become 3'):
+        refuse_new_members(_vote(*FIVE[:3]), there, {name: _rendered(name) for name in FIVE[:3]})
+
+
+def test_data_that_was_kept_of_three_is_not_for_five() -> None:
+    kept = replace(_cluster(), devices=dict.fromkeys(FIVE[:3], ""))
+    with pytest.raises(UsageError, match='"db" has 3 members and cannot become 5'):
+        refuse_new_members(_vote(*FIVE), kept, {name: _rendered(name) for name in FIVE})
+
+
+@pytest.mark.parametrize(
+    ("there", "rendered"),
+    [
+        ((), FIVE),  # a first `up`
+        ([_record("db-1"), _record("db-2", State.CREATED)], FIVE),  # it was killed, and is completed
+        ([_record("db-1", State.CREATED, command="three")], FIVE),  # none has ever run
+        ([_record(name, command="three") for name in FIVE[:3]], ()),  # an `up` of another component
+        ([_record(name, command="old") for name in FIVE], FIVE),  # an option was edited
+    ],
+)
+def test_what_is_no_new_member_is_let_pass(there: list[NodeRecord], rendered: tuple[str, ...]) -> None:
+    refuse_new_members(_vote(*FIVE), _cluster(*there), {name: _rendered(name) for name in rendered})
