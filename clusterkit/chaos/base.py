@@ -177,6 +177,9 @@ class Fault:
 
     __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid"}
 
+    def check(self, zones: Collection[str]) -> None:
+        """Whether it can be made of nodes in these zones, beyond what its targets say. Raises: UsageError."""
+
     def order(self, scene: Scene, chosen: Chosen) -> Order:
         """What the agent is to do; pure but for the scene's chance. Raises: UsageError for what makes no sense here."""
         raise NotImplementedError

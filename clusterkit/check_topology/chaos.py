@@ -296,6 +296,11 @@ def _as_text(findings: Findings, key: Key, value: Any, spec: FieldSpec) -> Any:
 
 def _check_targets(findings: Findings, key: Key, fault: Fault, given: Any, ground: Ground) -> bool:
     is_well = True
+    try:
+        fault.check({node.zone for node in ground.nodes})
+    except UsageError as error:
+        findings.add(key, error.what, error.mend or "see docs/faults.md")
+        is_well = False
     for name, target in targets(fault):
         if target.is_everyone:
             continue

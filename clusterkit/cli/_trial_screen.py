@@ -53,8 +53,8 @@ class Lines:
             return
         leaders = "; ".join(f"{name} led by {' and '.join(nodes) or 'nobody'}" for name, nodes in tick.leaders.items())
         faults = f"{len(tick.faults)} in force" if tick.faults else "no fault"
-        errors = tick.fail + tick.info
-        text = f"{tick.elapsed_s:5.0f} of {tick.time_s:.0f} s  {tick.ok:4} ok/s  {errors:4} errors/s  {faults}"
+        text = f"{tick.elapsed_s:5.0f} of {tick.time_s:.0f} s  {tick.ok:4} ok/s  {tick.fail:4} failed/s  "
+        text += f"{tick.info:4} unknown/s  {faults}"
         if leaders:
             text += f"  {leaders}"
         with self._lock:

@@ -48,6 +48,7 @@ GALLERY: Mapping[str, Entry] = {
     "nats": Entry("nats", "NATS with JetStream: messages that a majority keeps", 3, 50),
     "rabbitmq": Entry("rabbitmq", "RabbitMQ with quorum queues: messages that a majority keeps", 3, 300),
     "postgres": Entry("postgres", "PostgreSQL that mends itself: Patroni, votes in etcd, HAProxy before it", 9, 260),
+    "everything": Entry("everything", "every system of the gallery at once: what one machine carries", 33, 1100),
     "leader": Entry("leader", "your own service with a leader, elected in etcd; its program is beside it", 6, 70),
     "gossip": Entry("gossip", "your own service without a leader: gossip; its program is beside it", 3, 35),
     "wan": Entry("wan", "three zones far from each other: links with latency and loss", 6, 50),

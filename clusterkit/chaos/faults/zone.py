@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal, cast
 
@@ -34,6 +34,14 @@ class ZoneOutage(Fault):
     by: Literal["kill", "power", "network"] = "kill"
     """How it goes."""
 
+    def check(self, zones: Collection[str]) -> None:
+        if self.zone not in zones:
+            raise UsageError(f'no node is in zone "{self.zone}"', mend=did_you_mean(self.zone, zones, "zones"))
+        if self.by == "network" and len(set(zones)) == 1:
+            raise UsageError(
+                f'all nodes are in zone "{self.zone}": nobody is left to cut it off from', mend="write `by: kill`"
+            )
+
     def order(self, scene: Scene, _chosen: Chosen) -> Order:
         return self._named(self._fault().order(scene, self._sides(scene)))
 
@@ -54,15 +62,9 @@ class ZoneOutage(Fault):
 
     def _sides(self, scene: Scene) -> Chosen:
         """Raises: UsageError."""
+        self.check({node.zone for node in scene.nodes.values()})
         ours = tuple(node for node in scene.nodes.values() if node.zone == self.zone)
         others = tuple(node for node in scene.nodes.values() if node.zone != self.zone)
-        zones = {node.zone for node in scene.nodes.values()}
-        if not ours:
-            raise UsageError(f'no node is in zone "{self.zone}"', mend=did_you_mean(self.zone, zones, "zones"))
-        if self.by == "network" and not others:
-            raise UsageError(
-                f'all nodes are in zone "{self.zone}": nobody is left to cut it off from', mend="write `by: kill`"
-            )
         return {"target": ours, "towards": others}
 
     def _named(self, order: Order) -> Order:
