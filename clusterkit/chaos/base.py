@@ -177,8 +177,12 @@ class Fault:
 
     __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid"}
 
-    def check(self, zones: Collection[str]) -> None:
-        """Whether it can be made of nodes in these zones, beyond what its targets say. Raises: UsageError."""
+    def check(self, zones: Mapping[str, str], meant: Mapping[str, Sequence[str]]) -> None:
+        """Asked when the topology is read: can it be made at all? Raises: UsageError for what no choice could mend.
+
+        `zones`: every node -> its zone. `meant`: field of type Target -> all nodes that its words may mean; when it is
+        made they may mean fewer ("one of cache"), so that only what fails with all of them is to be refused.
+        """
 
     def order(self, scene: Scene, chosen: Chosen) -> Order:
         """What the agent is to do; pure but for the scene's chance. Raises: UsageError for what makes no sense here."""

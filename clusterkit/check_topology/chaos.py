@@ -296,11 +296,7 @@ def _as_text(findings: Findings, key: Key, value: Any, spec: FieldSpec) -> Any:
 
 def _check_targets(findings: Findings, key: Key, fault: Fault, given: Any, ground: Ground) -> bool:
     is_well = True
-    try:
-        fault.check({node.zone for node in ground.nodes})
-    except UsageError as error:
-        findings.add(key, error.what, error.mend or "see docs/faults.md")
-        is_well = False
+    meant: dict[str, Sequence[str]] = {}
     for name, target in targets(fault):
         if target.is_everyone:
             continue
@@ -308,7 +304,9 @@ def _check_targets(findings: Findings, key: Key, fault: Fault, given: Any, groun
         chosen = _check_words(findings, place, target, ground)
         if chosen is None:
             is_well = False
-        elif fault.needs_disk and name == "target":
+            continue
+        meant[name] = chosen
+        if fault.needs_disk and name == "target":
             for component in _without_disk(chosen, ground):
                 findings.add(
                     place,
@@ -316,6 +314,12 @@ def _check_targets(findings: Findings, key: Key, fault: Fault, given: Any, groun
                     f"set data: loop for {component}",
                 )
                 is_well = False
+    if is_well:
+        try:
+            fault.check({node.name: node.zone for node in ground.nodes}, meant)
+        except UsageError as error:
+            findings.add(key, error.what, error.mend or "see docs/faults.md")
+            is_well = False
     return is_well
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from random import Random
 from typing import ClassVar, Literal
 
 from clusterkit.agent.client import Mark, Order
@@ -87,6 +88,9 @@ class Partition(_Cutting):
 
     def __post_init__(self) -> None:
         _check_flap(self.flap)
+
+    def check(self, zones: Mapping[str, str], meant: Mapping[str, Sequence[str]]) -> None:
+        grudge.SHAPES[self.shape](meant["target"], zones, Random(0))
 
     def ways(self, scene: Scene, chosen: Chosen) -> Ways:
         zones = {node.name: node.zone for node in chosen["target"]}

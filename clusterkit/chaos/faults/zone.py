@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal, cast
 
@@ -34,10 +34,11 @@ class ZoneOutage(Fault):
     by: Literal["kill", "power", "network"] = "kill"
     """How it goes."""
 
-    def check(self, zones: Collection[str]) -> None:
-        if self.zone not in zones:
-            raise UsageError(f'no node is in zone "{self.zone}"', mend=did_you_mean(self.zone, zones, "zones"))
-        if self.by == "network" and len(set(zones)) == 1:
+    def check(self, zones: Mapping[str, str], _meant: Mapping[str, Sequence[str]]) -> None:
+        known = set(zones.values())
+        if self.zone not in known:
+            raise UsageError(f'no node is in zone "{self.zone}"', mend=did_you_mean(self.zone, known, "zones"))
+        if self.by == "network" and known == {self.zone}:
             raise UsageError(
                 f'all nodes are in zone "{self.zone}": nobody is left to cut it off from', mend="write `by: kill`"
             )
@@ -62,7 +63,7 @@ class ZoneOutage(Fault):
 
     def _sides(self, scene: Scene) -> Chosen:
         """Raises: UsageError."""
-        self.check({node.zone for node in scene.nodes.values()})
+        self.check({node.name: node.zone for node in scene.nodes.values()}, {})
         ours = tuple(node for node in scene.nodes.values() if node.zone == self.zone)
         others = tuple(node for node in scene.nodes.values() if node.zone != self.zone)
         return {"target": ours, "towards": others}
