@@ -14,6 +14,7 @@ from clusterkit.check_topology import read_topology
 from clusterkit.cluster import Site, planned
 from clusterkit.components.base import Member, Running
 from clusterkit.components.conditions import UNREACHABLE
+from clusterkit.gallery import GALLERY
 from clusterkit.health import view
 from clusterkit.journal import Journal
 from clusterkit.providers.docker import DockerProvider
@@ -129,3 +130,27 @@ def test_a_system_comes_up_and_keeps_its_data(system: System, folder: Folder) ->
             )
     findings = json.loads(folder.run("health", "--format", "json").stdout)
     assert findings
+
+
+@pytest.mark.long
+def test_every_system_at_once_outlives_a_zone(folder: Folder) -> None:
+    folder.run("init", "everything")
+    folder.run("up")
+    assert len(folder.nodes()) == GALLERY["everything"].nodes
+    assert _is_healthy(folder)
+    assert "nothing to do" in folder.run("up").stdout
+
+    gone = {name for name, node in folder.nodes().items() if node["zone"] == "a"}
+    folder.run("kill", "zone", "a")
+    down = {name for name, node in folder.nodes().items() if node["health"] == "down"}
+    assert down == gone
+    for component, role in (("registry", "leader"), ("zookeeper", "leader"), ("cache", "primary"), ("db", "primary")):
+        _eventually(
+            f"{component} has a {role} in another zone",
+            lambda component=component, role=role: any(  # type: ignore[misc]
+                node["component"] == component and node["role"] == role and name not in gone
+                for name, node in folder.nodes().items()
+            ),
+        )
+    folder.run("up")
+    assert _is_healthy(folder)
