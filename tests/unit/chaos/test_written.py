@@ -122,6 +122,12 @@ OWN: Mapping[str, st.SearchStrategy[object]] = {
     "names": st.sampled_from(["registry", "cache-1", "on", "1e3", "08", "example.net"]),
 }
 """Fields of which most values are refused."""
+ENOUGH = {
+    ("partition", "target"): st.lists(st.sampled_from(WORDS), max_size=2, unique=True).map(
+        lambda more: ["registry", *more]
+    )
+}
+"""Fields of one fault of which most values are refused: every shape can be made of three nodes in three zones."""
 
 
 def _values(spec: FieldSpec) -> st.SearchStrategy[object]:
@@ -155,7 +161,9 @@ def _values(spec: FieldSpec) -> st.SearchStrategy[object]:
 def _faults(draw: st.DrawFn, kind: type[Fault]) -> Fault:
     """Any that can be made; fields that need not be given sometimes are not."""
     given_fields = {
-        name: draw(_values(spec)) for name, spec in fields_of(kind).items() if spec.is_required or draw(st.booleans())
+        name: draw(ENOUGH[kind.name, name].map(Target.parse) if (kind.name, name) in ENOUGH else _values(spec))
+        for name, spec in fields_of(kind).items()
+        if spec.is_required or draw(st.booleans())
     }
     try:
         return kind(**given_fields)
