@@ -5,11 +5,10 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
-import time
 from pathlib import Path
 
-from benchmarks import chaos_test, edits, partition, report, size
-from benchmarks.bench import ROOT, Bench
+from benchmarks import chaos_test, components, edits, partition, report, size
+from benchmarks.bench import ROOT, Bench, say
 
 
 def main() -> int:
@@ -39,15 +38,13 @@ def main() -> int:
         edited = edits.section(*edits.measure())
         say("nine, eighteen, thirty-six nodes")
         sizes = size.section(size.measure())
-    sections = [partition.section(ways), chaos_test.section(tests), edited, sizes]
+        say("each system of the gallery")
+        systems = components.section(components.measure())
+    sections = [partition.section(ways), chaos_test.section(tests), edited, sizes, systems]
     written = "\n".join([report.text(bench.figures, bench.versions()), *sections])
     asked.output.write_text(written)
     print(written)
     return 0
-
-
-def say(text: str) -> None:
-    print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

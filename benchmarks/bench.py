@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import statistics
 import subprocess
 import sys
 import time
@@ -18,6 +19,7 @@ from clusterkit.paths import state
 from clusterkit.plan import Plan
 from clusterkit.providers.base import ClusterRecord
 from clusterkit.providers.docker import DockerProvider
+from clusterkit.providers.docker_stats import parse
 
 ROOT = Path(__file__).resolve().parents[1]
 CLUSTERKIT = str(Path(sys.executable).with_name("clusterkit"))
@@ -55,7 +57,7 @@ class Bench:
         """Images are there afterwards; the plan and the Compose file come from what ran."""
         run(CLUSTERKIT, "up", folder=self.folder)
         topology, registry = read_topology(self.file, folder=self.folder, environ=os.environ)
-        record = self._record()
+        record = self.record()
         self.plan = planned(self.site, topology, registry, record)
         compose.write(self.folder, self.plan, self.provider, record)
         run(CLUSTERKIT, "down", folder=self.folder)
@@ -89,6 +91,21 @@ class Bench:
         run(CLUSTERKIT, "down", folder=self.folder)
         self.provider.client.close()
 
+    def memory(self) -> dict[str, float]:
+        """Component -> bytes that one of its nodes uses on average, without page cache; by name."""
+        client = self.provider.client
+        used: dict[str, list[float]] = {}
+        for node in client.containers(filters={"label": [f"clusterkit.cluster={self.name}", "clusterkit.component"]}):
+            each = used.setdefault(node["Labels"]["clusterkit.component"], [])
+            each.append(parse(client.stats(node["Id"], stream=False)).memory_bytes)
+        return {component: statistics.mean(used[component]) for component in sorted(used)}
+
+    def record(self) -> ClusterRecord:
+        """Of the cluster, which is up."""
+        record = self.provider.find(self.name)
+        assert record is not None
+        return record
+
     def versions(self) -> dict[str, str]:
         found = {"clusterkit": __version__, "engine": DockerProvider().client.version()["Version"]}
         return found | ({"peer": f"docker-compose {compose.version(self.peer)}"} if self.peer else {})
@@ -106,11 +123,6 @@ class Bench:
         for component in self.plan.order:
             wait_healthy(self.site, self.plan, component, READY_SECONDS)
 
-    def _record(self) -> ClusterRecord:
-        record = self.provider.find(self.name)
-        assert record is not None
-        return record
-
 
 def run(*argv: str, folder: Path = ROOT) -> None:
     """Raises: SystemExit, with what the program said. Python may keep its bytecode, as it does for users."""
@@ -120,3 +132,8 @@ def run(*argv: str, folder: Path = ROOT) -> None:
     )
     if ended.returncode != 0:
         raise SystemExit(f"{' '.join(argv)} ended with {ended.returncode}:\n{ended.stdout}{ended.stderr}")
+
+
+def say(text: str) -> None:
+    """How far it is, on standard error."""
+    print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)

@@ -16,7 +16,6 @@ import shlex
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -25,7 +24,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from benchmarks.bench import ROOT
+from benchmarks.bench import ROOT, say
 from benchmarks.known_rows import ROWS, Row, System
 
 Run = Mapping[str, Any]
@@ -79,10 +78,6 @@ def main() -> int:
 def write(results: Results) -> None:
     KEPT.write_text(json.dumps(results, indent=1, sort_keys=True) + "\n")
     PAGE.write_text(page(results))
-
-
-def say(text: str) -> None:
-    print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
 
 
 def topology(name: str, rows: Sequence[Row]) -> str:

@@ -68,6 +68,13 @@ POSTGRES_STRICT = System(
     "db-1",
     "postgresql-15",
 )
+RABBITMQ = System("rabbitmq", "{messages: {kind: rabbitmq}}", "messages-1", "rabbitmq-server")
+RABBITMQ_AUTOHEAL = System(
+    "rabbitmq",
+    "{messages: {kind: rabbitmq, partition_handling: autoheal, settings: {net_ticktime: 8}}}",
+    "messages-1",
+    "rabbitmq-server",
+)
 
 ROWS = (
     Row(
@@ -196,5 +203,29 @@ ROWS = (
         published="with `synchronous_mode` no replica is promoted unless it is certain to have all that was "
         "acknowledged",
         sources=("https://patroni.readthedocs.io/en/latest/replication_modes.html",),
+    ),
+    Row(
+        key="rabbitmq-quorum",
+        system=RABBITMQ,
+        workload="{kind: queue, component: messages, rate: 50/s, keys: 1}",
+        faults=(
+            "{at: 6s, for: 5s, kill: {target: one of workload-leader of messages}}",
+            "{at: 22s, for: 6s, isolate: one of workload-leader of messages}",
+        ),
+        time="40s",
+        published="a message that a quorum queue has confirmed is on a majority of its servers, and is not lost as "
+        "long as a majority of them is not lost for good",
+        sources=("https://www.rabbitmq.com/docs/3.13/quorum-queues",),
+    ),
+    Row(
+        key="rabbitmq-mirrored-autoheal",
+        system=RABBITMQ_AUTOHEAL,
+        workload="{kind: queue, component: messages, rate: 50/s, keys: 1, queues: mirrored, pinned: all}",
+        faults=("{at: 6s, for: 30s, isolate: one of workload-leader of messages}",),
+        time="50s",
+        published="mirrored queues lose acknowledged messages in a partition: each side goes on with a queue of its "
+        "own, and one of them is thrown away when they meet again (RabbitMQ 3.3)",
+        sources=("https://aphyr.com/posts/315-call-me-maybe-rabbitmq",),
+        refuted="queue",
     ),
 )

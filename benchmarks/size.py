@@ -13,8 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.bench import CLUSTERKIT, Bench, run
-from clusterkit.providers.docker import DockerProvider
-from clusterkit.providers.docker_stats import parse
 
 SETS = (1, 2, 4)
 RUNS = 3
@@ -77,7 +75,7 @@ def _row(sets: int) -> Row:
             for _ in range(RUNS):
                 bench.warm()
             run(CLUSTERKIT, "up", folder=bench.folder)
-            memory = _memory(bench.name)
+            memory = statistics.mean(bench.memory().values())
         finally:
             bench.clean()
     ours, peer = bench.figures.ours, bench.figures.peer
@@ -90,12 +88,6 @@ def _row(sets: int) -> Row:
         statistics.median(peer["down"]) if peer else None,
         memory,
     )
-
-
-def _memory(cluster: str) -> float:
-    client = DockerProvider().client
-    nodes = client.containers(filters={"label": f"clusterkit.cluster={cluster}"})
-    return statistics.mean(parse(client.stats(node["Id"], stream=False)).memory_bytes for node in nodes)
 
 
 if __name__ == "__main__":
