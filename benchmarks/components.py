@@ -72,6 +72,7 @@ SYSTEMS = (
     System("postgres", "db", "primary"),
     System("redis-cluster", "store", "primary", keys=24),
     System("galera", "galera"),
+    System("openldap", "directory"),
     System("everything", "registry", "leader"),
 )
 

@@ -60,6 +60,7 @@ SENTINEL_MIN_REPLICAS = System(
 ZOOKEEPER = System("zookeeper", "{registry: {kind: zookeeper}}", "registry-1", "libzookeeper-java")
 REDIS_CLUSTER = System("redis-cluster", "{store: {kind: redis-cluster, replicas: 6}}", "store-1", "redis-server")
 NATS = System("nats", "{messages: {kind: nats, data: loop}}", "messages-1", "nats-server")
+OPENLDAP = System("openldap", "{directory: {kind: openldap}}", "directory-1", "slapd")
 GALERA = System("galera", "{galera: {kind: galera}}", "galera-1", "mariadb-server")
 POSTGRES = System("postgres", "{votes: {kind: etcd}, db: {kind: postgres, votes: votes}}", "db-1", "postgresql-15")
 POSTGRES_STRICT = System(
@@ -227,5 +228,39 @@ ROWS = (
         "own, and one of them is thrown away when they meet again (RabbitMQ 3.3)",
         sources=("https://aphyr.com/posts/315-call-me-maybe-rabbitmq",),
         refuted="queue",
+    ),
+    Row(
+        key="openldap-entries",
+        system=OPENLDAP,
+        workload="{kind: set, component: directory, pinned: all}",
+        faults=(
+            "{at: 4s, for: 8s, partition: {shape: halves, target: directory}}",
+            "{at: 18s, for: 4s, kill: {target: one of directory}}",
+        ),
+        time="26s",
+        published="with N-way multi-provider replication any provider takes writes while it is cut off, and all "
+        "converge later: entries that were added apart are kept",
+        sources=("https://www.openldap.org/doc/admin25/replication.html",),
+    ),
+    Row(
+        key="openldap-one-entry",
+        system=OPENLDAP,
+        workload="{kind: set, component: directory, pinned: all, elements: values}",
+        faults=("{at: 4s, for: 8s, partition: {shape: halves, target: directory}}",),
+        time="20s",
+        published="consistency is not guaranteed: entries are replicated as a whole, and of changes that were made "
+        "apart the newest wins",
+        sources=("https://www.openldap.org/doc/admin25/replication.html",),
+        refuted="set",
+    ),
+    Row(
+        key="openldap-clock-ahead",
+        system=OPENLDAP,
+        workload="{kind: set, component: directory, pinned: all, elements: values}",
+        faults=("{at: 5s, for: 10s, clock-jump: {target: directory-1, by: 60s}}",),
+        time="25s",
+        published="servers order changes by their clocks, which have to be in step, by NTP for example",
+        sources=("https://www.openldap.org/doc/admin25/replication.html",),
+        refuted="convergence",
     ),
 )

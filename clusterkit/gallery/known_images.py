@@ -26,6 +26,9 @@ _KINDS = {
     "bitnami/zookeeper": "zookeeper",
     "bitnamilegacy/zookeeper": "zookeeper",
     "confluentinc/cp-zookeeper": "zookeeper",
+    "bitnami/openldap": "openldap",
+    "bitnamilegacy/openldap": "openldap",
+    "osixia/openldap": "openldap",
 }
 
 VOTES = frozenset({"etcd", "nats", "zookeeper"})

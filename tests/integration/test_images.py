@@ -32,7 +32,18 @@ from clusterkit.provision.install import install
 from clusterkit.provision.recipe import image_tag
 from clusterkit.provision.sources import Machine
 
-KINDS = ("etcd", "galera", "redis", "redis-sentinel", "service", "zookeeper", "postgres", "haproxy", "rabbitmq")
+KINDS = (
+    "etcd",
+    "galera",
+    "redis",
+    "redis-sentinel",
+    "service",
+    "zookeeper",
+    "postgres",
+    "haproxy",
+    "rabbitmq",
+    "openldap",
+)
 DEADLINE_SECONDS = 120.0
 
 PROGRAM = """\

@@ -42,6 +42,7 @@ SYSTEMS = [
     System("nats", "messages", "leader"),
     System("zookeeper", "zookeeper", "leader", is_fixed=True),
     System("redis-cluster", "store"),
+    System("openldap", "directory"),
     System("postgres", "db", "primary"),
     System("rabbitmq", "messages", made_whole=True),
 ]
