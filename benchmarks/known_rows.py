@@ -238,9 +238,8 @@ ROWS = (
             "{at: 18s, for: 4s, kill: {target: one of directory}}",
         ),
         time="26s",
-        published="with N-way multi-provider replication any provider takes writes while it is cut off, and all "
-        "converge later: entries that were added apart are kept",
-        sources=("https://www.openldap.org/doc/admin25/replication.html",),
+        published="when a provider fails, or is cut off, the others go on to take updates",
+        sources=("https://www.openldap.org/doc/admin24/replication.html",),
     ),
     Row(
         key="openldap-one-entry",
@@ -248,9 +247,9 @@ ROWS = (
         workload="{kind: set, component: directory, pinned: all, elements: values}",
         faults=("{at: 4s, for: 8s, partition: {shape: halves, target: directory}}",),
         time="20s",
-        published="consistency is not guaranteed: entries are replicated as a whole, and of changes that were made "
-        "apart the newest wins",
-        sources=("https://www.openldap.org/doc/admin25/replication.html",),
+        published="it breaks the consistency guarantees of the directory model: what clients write to both sides of a "
+        "partition is hard to reconcile",
+        sources=("https://www.openldap.org/doc/admin24/replication.html",),
         refuted="set",
     ),
     Row(
@@ -259,8 +258,8 @@ ROWS = (
         workload="{kind: set, component: directory, pinned: all, elements: values}",
         faults=("{at: 5s, for: 10s, clock-jump: {target: directory-1, by: 60s}}",),
         time="25s",
-        published="servers order changes by their clocks, which have to be in step, by NTP for example",
-        sources=("https://www.openldap.org/doc/admin25/replication.html",),
+        published="writes to several masters may lead to permanent inconsistencies; their clocks have to be in step",
+        sources=("https://openldap.org/faq/data/cache/1240.html",),
         refuted="convergence",
     ),
 )

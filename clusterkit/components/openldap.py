@@ -299,11 +299,11 @@ COMPONENT = Component(
         durable=True,
         converges=True,
         weaknesses=(
-            "an entry that was changed on two servers before they heard of each other is the one of the later change, "
-            "by the writers' clocks; the other change is lost, though it was acknowledged (OpenLDAP Administrator's "
-            "Guide 2.5, N-Way Multi-Provider Replication)",
+            "an entry is replicated as a whole: of two changes of one entry that were made on servers apart, the later "
+            "one by their clocks stays, and the other is lost, though it was acknowledged (seen here; OpenLDAP "
+            "Administrator's Guide: it breaks the consistency guarantees of the directory model)",
             "where clocks differ, a server may keep a change that the others take for an old one, until that entry is "
-            "written again (seen here; the makers ask for clocks that are in step)",
+            "written again (seen here; OpenLDAP FAQ: it needs clocks that are in step)",
         ),
     ),
     membership=Membership(release=release),
