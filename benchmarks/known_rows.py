@@ -224,9 +224,11 @@ ROWS = (
         workload="{kind: queue, component: messages, rate: 50/s, keys: 1, queues: mirrored, pinned: all}",
         faults=("{at: 6s, for: 30s, isolate: one of workload-leader of messages}",),
         time="50s",
-        published="mirrored queues lose acknowledged messages in a partition: each side goes on with a queue of its "
-        "own, and one of them is thrown away when they meet again (RabbitMQ 3.3)",
-        sources=("https://aphyr.com/posts/315-call-me-maybe-rabbitmq",),
+        published="mirrored queues lose acknowledged messages in partitions (told of 2014 and of 2018)",
+        sources=(
+            "https://aphyr.com/posts/315-call-me-maybe-rabbitmq",
+            "https://jack-vanlightly.com/blog/2018/9/10/how-to-lose-messages-on-a-rabbitmq-cluster",
+        ),
         refuted="queue",
     ),
     Row(
