@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
 from clusterkit.client import Client, ClientError
+from clusterkit.clock import SYSTEM, Deadline
 from clusterkit.components.base import Condition, Member, Running, Unready
 from clusterkit.components.http_client import Answer, get
 from clusterkit.errors import NodeUnreachable
@@ -25,6 +26,7 @@ PROBE_PREFIX = "clusterkit/health/"
 """Keys that a readiness probe writes and deletes again."""
 
 _WORKERS = 16
+_LOOK_SECONDS = 0.02
 
 
 def ask_each(members: Sequence[Member], ask: Callable[[Member], T]) -> tuple[dict[str, T], dict[str, str]]:
@@ -115,6 +117,38 @@ def written_and_read(running: Running) -> Unready:
         for reader, value in found.items()
         if value != token
     }
+
+
+def replicated(running: Running) -> Unready:
+    """What is written through each node is there on the next one within half of the time that a call may take.
+
+    For systems whose nodes tell each other after a write was acknowledged. One key for each writer, below
+    `clusterkit/health/`, written anew at each look.
+    """
+    up, token = running.up, secrets.token_hex(8)
+    keys = {member.name: f"{PROBE_PREFIX}{running.group.name}/{member.name}" for member in up}
+
+    def arrives(reader: Member) -> bool:
+        key = keys[up[(up.index(reader) + 1) % len(up)].name]
+        deadline = Deadline(running.timeout / 2)
+
+        def look(client: Client) -> bool:
+            while client.read(key) != token:
+                if deadline.is_over:
+                    return False
+                SYSTEM.sleep(_LOOK_SECONDS)
+            return True
+
+        return _with_client(running, reader, look)
+
+    _, troubles = ask_each(
+        up, lambda writer: _with_client(running, writer, lambda client: client.write(keys[writer.name], token))
+    )
+    if troubles:
+        return {name: f"a write through it failed: {trouble}" for name, trouble in troubles.items()}
+    found, troubles = ask_each(up, arrives)
+    unready = {name: f"a read through it failed: {trouble}" for name, trouble in troubles.items()}
+    return unready | {name: "it does not get what others write" for name, is_there in found.items() if not is_there}
 
 
 def _with_client(running: Running, member: Member, do: Callable[[Client], T]) -> T:

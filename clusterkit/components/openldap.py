@@ -7,13 +7,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from secrets import token_hex
 from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
 from clusterkit.client import ClientError
-from clusterkit.clock import SYSTEM, Deadline
+from clusterkit.clock import Deadline
 from clusterkit.components.base import (
     Claims,
     Component,
@@ -30,8 +29,8 @@ from clusterkit.components.base import (
     Unready,
     WorkloadOptions,
 )
-from clusterkit.components.conditions import PROBE_PREFIX, all_of, ask_each, listening
-from clusterkit.components.openldap_client import LdapConnection, OpenLdapClient, connect
+from clusterkit.components.conditions import all_of, ask_each, listening, replicated
+from clusterkit.components.openldap_client import LdapConnection, connect
 from clusterkit.units import Duration, Size
 
 HOME = "/etc/clusterkit-openldap"
@@ -48,7 +47,6 @@ _OURS = (
     "threads",
 )  # fmt: skip
 _LEAST_SIZE = Size(16 * 2**20)
-_LOOK_SECONDS = 0.02
 
 
 class OpenLdapOptions(Options):
@@ -156,32 +154,6 @@ def follow_each_other(running: Running) -> Unready:
         if missing:
             unready[name] = f"it does not follow {all_of(missing)}"
     return unready
-
-
-def replicated(running: Running) -> Unready:
-    """What is written through each server is there on the next one within half of the time that a call may take."""
-    up, token = running.up, token_hex(8)
-    key = f"{PROBE_PREFIX}{running.group.name}/"
-
-    def write(member: Member) -> None:
-        with closing(OpenLdapClient(running, member)) as client:
-            client.write(key + member.name, token)
-
-    def read(member: Member) -> bool:
-        writer, deadline = up[(up.index(member) + 1) % len(up)], Deadline(running.timeout / 2)
-        with closing(OpenLdapClient(running, member)) as client:
-            while client.read(key + writer.name) != token:
-                if deadline.is_over:
-                    return False
-                SYSTEM.sleep(_LOOK_SECONDS)
-        return True
-
-    _, troubles = ask_each(up, write)
-    if troubles:
-        return {name: f"a write through it failed: {trouble}" for name, trouble in troubles.items()}
-    found, troubles = ask_each(up, read)
-    unready = {name: f"a read through it failed: {trouble}" for name, trouble in troubles.items()}
-    return unready | {name: "it does not get what others write" for name, there in found.items() if not there}
 
 
 def behind(running: Running, seen: Mapping[str, Seen], name: str) -> dict[str, float]:

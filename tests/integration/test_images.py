@@ -42,6 +42,8 @@ KINDS = (
     "postgres",
     "haproxy",
     "rabbitmq",
+    "nats",
+    "redis-cluster",
     "openldap",
 )
 DEADLINE_SECONDS = 120.0

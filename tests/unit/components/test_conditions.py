@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from clusterkit.client import ClientError
 from clusterkit.components.base import Component, Member, Port, Running
-from clusterkit.components.conditions import all_of, answers, ask_each, listening, words, written_and_read
+from clusterkit.components.conditions import all_of, answers, ask_each, listening, replicated, words, written_and_read
 from clusterkit.errors import NodeUnreachable
 from clusterkit.testing import FakeClient
 from tests.unit.components.node_servers import FakeEtcd, group, running
@@ -104,6 +105,34 @@ def test_a_node_that_takes_no_writes_is_found(monkeypatch: pytest.MonkeyPatch) -
 
 def test_one_node_reads_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     assert written_and_read(_store(monkeypatch, store_2=FakeClient({}))) == {}
+
+
+class Late(dict[str, str]):
+    """Gives nothing before it was asked three times."""
+
+    asked = 0
+
+    def get(self, key: str, default: Any = None) -> Any:
+        self.asked += 1
+        return super().get(key, default) if self.asked > 3 else default
+
+
+def test_what_comes_a_moment_later_counts_as_replicated(monkeypatch: pytest.MonkeyPatch) -> None:
+    shared = Late()
+    seen = _store(monkeypatch, store_1=FakeClient(shared), store_2=FakeClient(shared), store_3=FakeClient(shared))
+    assert replicated(seen) == {}
+    assert shared.asked > 3
+
+
+def test_what_never_comes_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    shared: dict[str, str] = {}
+    seen = _store(monkeypatch, store_1=FakeClient(shared), store_2=FakeClient(shared), store_3=FakeClient({}))
+    assert replicated(replace(seen, timeout=0.1)) == {
+        "store-2": "it does not get what others write",
+        "store-3": "it does not get what others write",
+    }
+    refusing = _store(monkeypatch, store_1=FakeClient({}), store_2=FakeClient({}, ClientError("READONLY")))
+    assert replicated(refusing) == {"store-2": "a write through it failed: READONLY"}
 
 
 def test_all_of() -> None:
