@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from clusterkit.logs.entry import LogEntry
     from clusterkit.logs.own import OwnStep
     from clusterkit.logs.query import Filter, Scope
+    from clusterkit.logs.text import Text
     from clusterkit.providers.base import NodeRecord
 
 _LEVELS = ("debug", "info", "warning", "error", "critical")
@@ -40,6 +41,12 @@ _OWN = "clusterkit"
 @click.option("-n", "--tail", type=click.IntRange(min=0), metavar="N", help="Only the last N entries of all nodes.")
 @click.option("--grep", metavar="RE", help="Only entries in which this regular expression is found.")
 @click.option("-i", "--ignore-case", is_flag=True, help="--grep takes a for A.")
+@click.option("--trace", metavar="ID", help="Only entries that carry this trace id (trace_id, traceparent, ...).")
+@click.option("--around", metavar="WORDS", help="Only the seconds around the last fault or step that says WORDS.")
+@click.option(
+    "--window", metavar="DURATION", help="How much of --around: before its begin, after its end (default 5s)."
+)
+@click.option("--errors", is_flag=True, help="What went wrong, alike entries once: how often, first, last, where.")
 @click.option("--level", type=click.Choice(_LEVELS), help="Only this level and worse. No level counts as info.")
 @click.option("--zone", "zones", multiple=True, metavar="ZONE", help="Only nodes of this zone (may be repeated).")
 @click.option("--archive", "archived", is_flag=True, help="Read the archive: the last life of a cluster taken down.")
@@ -57,6 +64,10 @@ def command(
     tail: int | None,
     grep: str | None,
     ignore_case: bool,
+    trace: str | None,
+    around: str | None,
+    window: str | None,
+    errors: bool,
     level: str | None,
     zones: tuple[str, ...],
     archived: bool,
@@ -75,20 +86,37 @@ def command(
     clusterkit logs cache --since 5m --level warning
     clusterkit logs -f --grep 'failover|elected' -i
     clusterkit logs --archive --format json | jq .text
+    clusterkit logs --errors
+    clusterkit logs --around 'kill registry-1' --window 3s
     """
     for target in targets:
         if target.endswith((".yml", ".yaml")):
             raise UsageError(f'"{target}" is a file, not a node', mend=f"name it so: clusterkit logs --file {target}")
     if follow and (until or archived):
         raise UsageError(f"--follow has no end, so {'--until' if until else '--archive'} makes no sense with it")
+    if errors and (follow or tail is not None):
+        raise UsageError(
+            f"--errors counts what there is, so {'--follow' if follow else '--tail'} makes no sense with it"
+        )
+    level = level or ("error" if errors else None)
     wanted = _filter(since, until, tail, grep, ignore_case=ignore_case, level=level, utc=utc)
+    if trace is not None:
+        from clusterkit.logs.query import trace_pattern
+
+        wanted = replace(wanted, trace=trace_pattern(trace))
     opened = open_cluster(file, cluster)
-    scope = _scope(opened, targets, zones, own=own, archived=archived, follow=follow, level=level)
+    steps = "debug" if around else level  # faults are steps of level debug
+    scope = _scope(opened, targets, zones, own=own, archived=archived, follow=follow, level=steps)
+    if around is not None or window is not None:
+        wanted = _around(scope, wanted, around, window, is_bounded=bool(since or until or follow))
     if output == "text" and not _has_colour(no_color=no_color):
         wanted = replace(wanted, with_level=False)
     write = _json if output == "json" else _text(scope, no_color=no_color, utc=utc)
     try:
         with closing(_entries(opened, scope, wanted, archived=archived, follow=follow)) as entries:
+            if errors:
+                _write_groups(entries, None if output == "json" else _text(scope, no_color=no_color, utc=utc))
+                return EXIT_OK
             for entry in entries:
                 sys.stdout.write(write(entry))
                 if follow:
@@ -129,6 +157,35 @@ def _filter(
         level=level or "",
         tail=tail,
     )
+
+
+def _around(scope: Scope, wanted: Filter, words: str | None, window: str | None, *, is_bounded: bool) -> Filter:
+    from clusterkit.logs.around import around
+    from clusterkit.logs.own import of_life, read_own
+    from clusterkit.units import Duration
+
+    if words is None:
+        raise UsageError("--window says how much of --around", mend="name a fault: --around 'kill registry-1'")
+    if is_bounded:
+        raise UsageError("--around says from when to when, so --since, --until and --follow make no sense with it")
+    try:
+        margin_ns = round(Duration.parse(window or "5s").seconds * 1e9)
+    except ValueError as error:
+        raise UsageError(f"--window: {error}") from error
+    steps = read_own(scope.folders[0])
+    found = around(of_life(steps, scope.record.born) if scope.record else steps, words)
+    return replace(wanted, since_ns=found.begin_ns - margin_ns, until_ns=found.end_ns + margin_ns)
+
+
+def _write_groups(entries: Generator[LogEntry, None, None], text: Text | None) -> None:
+    from clusterkit.logs.groups import grouped
+    from clusterkit.logs.text import group_as_json
+
+    groups = grouped(entries)
+    for group in groups:
+        sys.stdout.write(text.group(group) if text else group_as_json(group))
+    if text and not groups:
+        sys.stdout.write("no errors\n")
 
 
 def _entries(
@@ -238,7 +295,7 @@ def _json(entry: LogEntry) -> str:
     return as_json(entry)
 
 
-def _text(scope: Scope, *, no_color: bool, utc: bool) -> Callable[[LogEntry], str]:
+def _text(scope: Scope, *, no_color: bool, utc: bool) -> Text:
     from clusterkit.logs.query import nodes_of
     from clusterkit.logs.text import Text
 

@@ -32,6 +32,7 @@ class Filter:
 
     since_ns, until_ns  written at or after, and at or before; in ns since 1970
     grep                found anywhere in the text of an entry, so that a stack trace is found by any of its lines
+    trace               the same, for what `trace_pattern` made
     level               the least level; "" is all. An entry without a level counts as info
     tail                only the last so many entries of the whole merged timeline
     with_level          whether entries need their level read though nobody filters by it
@@ -40,16 +41,17 @@ class Filter:
     since_ns: int = 0
     until_ns: int | None = None
     grep: re.Pattern[str] | None = None
+    trace: re.Pattern[str] | None = None
     level: str = ""
     tail: int | None = None
     with_level: bool = True
 
     def apply(self, entries: Iterable[LogEntry], levels: Levels) -> Iterator[LogEntry]:
         """Entries that pass, with their levels. Levels cost the most, so they are read last."""
-        passing = (entry for entry in entries if self._is_in_time(entry))
-        if self.grep is not None:
-            search = self.grep.search
-            passing = (entry for entry in passing if search(entry.text) is not None)
+        passing: Iterator[LogEntry] = (entry for entry in entries if self._is_in_time(entry))
+        for pattern in (self.grep, self.trace):
+            if pattern is not None:
+                passing = _found(passing, pattern)
         if self.level:
             passing = (entry for entry in map(levels.add, passing) if is_at_least(entry.level, self.level))
         if self.tail is not None:
@@ -58,6 +60,16 @@ class Filter:
 
     def _is_in_time(self, entry: LogEntry) -> bool:
         return self.since_ns <= entry.time_ns and (self.until_ns is None or entry.time_ns <= self.until_ns)
+
+
+def _found(entries: Iterator[LogEntry], pattern: re.Pattern[str]) -> Iterator[LogEntry]:
+    return (entry for entry in entries if pattern.search(entry.text) is not None)
+
+
+def trace_pattern(trace: str) -> re.Pattern[str]:
+    """Finds lines that carry this trace id, in JSON or as text: trace_id=ID, "traceId": "ID", traceparent: 00-ID-..."""
+    key = r"\btrace(?:[_.-]?id|[_-]?parent)?\b"
+    return re.compile(rf"""{key}["']?\s*[=:]\s*["']?(?:[0-9a-f]{{2}}-)?{re.escape(trace)}(?![\w])""", re.IGNORECASE)
 
 
 class Levels:

@@ -10,6 +10,7 @@ from functools import lru_cache
 from itertools import cycle
 
 from clusterkit.logs.entry import OWN, LogEntry
+from clusterkit.logs.groups import Group
 from clusterkit.logs.parse import for_people
 
 _RESET = "\x1b[0m"
@@ -61,6 +62,22 @@ class Text:
         lines += [f"{indent}{self._line(line, colour)}" for line in rest]
         return before + "".join(f"{line.rstrip()}\n" for line in lines)
 
+    def group(self, group: Group) -> str:
+        """How often, first and last seen, on which nodes; below it the first of them, whole."""
+        first, last = self._moment(group.first_ns), self._moment(group.last_ns)
+        when = f"at {first}" if group.count == 1 else f"{first} to {last}"
+        nodes = ", ".join(f"{name} {count}" if count > 1 else name for name, count in sorted(group.nodes.items()))
+        head = self._painted(f"{group.count} x {group.component}", _OWN)
+        lines = [for_people(line, group.first_ns) for line in group.sample.text.split("\n")]
+        colour = _LEVELS.get(group.sample.level, "")
+        said = "".join(f"    {self._line(line, colour)}".rstrip() + "\n" for line in lines)
+        return f"{head}  {when}  {nodes}\n{said}"
+
+    def _moment(self, time_ns: int) -> str:
+        seconds, nanoseconds = divmod(time_ns, 1_000_000_000)
+        day, clock = self._seconds(seconds)
+        return f"{'' if day == self._day else f'{day} '}{clock}.{nanoseconds // 1_000_000:03d}"
+
     def _of_second(self, seconds: int) -> tuple[str, str]:
         day, _, clock = time.strftime("%Y-%m-%d %H:%M:%S", self._zone(seconds)).partition(" ")
         return day, clock
@@ -79,10 +96,32 @@ class Text:
 
 def as_json(entry: LogEntry) -> str:
     """One object on one line; `time` in UTC to the nanosecond, as a number it would be too long for many readers."""
-    seconds, nanoseconds = divmod(entry.time_ns, 1_000_000_000)
-    said: dict[str, object] = dict(zip(_FIELDS, entry, strict=True))
-    said["time"] = f"{_utc(seconds)}.{nanoseconds:09d}Z"
+    return _ENCODE(_object(entry)) + "\n"
+
+
+def group_as_json(group: Group) -> str:
+    """One object on one line; `sample` is the first entry, as `as_json` has it."""
+    said = {
+        "count": group.count,
+        "component": group.component,
+        "nodes": dict(sorted(group.nodes.items())),
+        "first": _moment(group.first_ns),
+        "last": _moment(group.last_ns),
+        "like": group.like,
+        "sample": _object(group.sample),
+    }
     return _ENCODE(said) + "\n"
+
+
+def _object(entry: LogEntry) -> dict[str, object]:
+    said: dict[str, object] = dict(zip(_FIELDS, entry, strict=True))
+    said["time"] = _moment(entry.time_ns)
+    return said
+
+
+def _moment(time_ns: int) -> str:
+    seconds, nanoseconds = divmod(time_ns, 1_000_000_000)
+    return f"{_utc(seconds)}.{nanoseconds:09d}Z"
 
 
 @lru_cache(maxsize=64)

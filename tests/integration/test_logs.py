@@ -338,7 +338,7 @@ def _run(nodes: Nodes, *words: str) -> subprocess.CompletedProcess[str]:
 
 def test_the_command(nodes: Nodes) -> None:
     nodes.make("api-1", "echo 'INFO up'; echo 'ERROR broken'; echo '    at main'; exec sleep 1000")
-    nodes.make("db-2", "echo ready; exec sleep 1000")
+    nodes.make("db-2", "echo ready trace_id=7f3c; exec sleep 1000")
     time.sleep(0.5)
     shown = _run(nodes)
     assert shown.returncode == 0, shown.stderr
@@ -346,11 +346,16 @@ def test_the_command(nodes: Nodes) -> None:
         "api-1      INFO up",
         "api-1      ERROR broken",
         "               at main",
-        "db-2       ready",
+        "db-2       ready trace_id=7f3c",
     ]
     errors = _run(nodes, "--level", "error", "--format", "json")
     assert [json.loads(line)["text"] for line in errors.stdout.splitlines()] == ["ERROR broken\n    at main"]
-    assert _run(nodes, "--zone", "b").stdout.endswith("ready\n")
+    (counted,) = map(json.loads, _run(nodes, "--errors", "--format", "json").stdout.splitlines())
+    assert (counted["count"], counted["nodes"], counted["component"]) == (1, {"api-1": 1}, "api")
+    assert _run(nodes, "--errors", "db").stdout == "no errors\n"
+    traced = _run(nodes, "--trace", "7f3c").stdout
+    assert [line[13:] for line in traced.splitlines()] == ["db-2       ready trace_id=7f3c"]
+    assert _run(nodes, "--zone", "b").stdout.endswith("ready trace_id=7f3c\n")
     assert _run(nodes, "api", "--tail", "1").stdout.count("\n") == 2
     assert _run(nodes, "--grep", "READY", "-i", "zone:b").stdout.count("\n") == 1
     unknown = _run(nodes, "apj")

@@ -119,6 +119,8 @@ def test_a_system_comes_up_and_keeps_its_data(system: System, folder: Folder) ->
 
     _eventually("a write without the one that was killed", lambda: _write(folder, system, survivor(), "later", "two"))
     assert _reads(folder, system, survivor(), "kept", "one")
+    around = folder.run("logs", "--around", f"kill {leaders[0]}", "clusterkit", "--window", "1s").stdout
+    assert f"kill {leaders[0]}" in around
 
     folder.run("kill", *(name for name in members if name != leaders[0]))
     folder.run("up")
