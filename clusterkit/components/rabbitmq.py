@@ -338,9 +338,10 @@ def _urls(group: Group) -> str:
 
 NEVER = (
     Never(r"Kernel pid terminated|erl_crash\.dump|\bBOOT FAILED\b", "the server gave up"),
-    Never(r"WAL: .*(checksum|corrupt)|invalid_checksum|mnesia.*(corrupt|cannot_repair)", "data is damaged"),
+    Never(r"wal_checksum_validation_failure|cannot_repair", "data is damaged", frozenset({"disk"})),
 )
-"""Source: RabbitMQ 3.10, rabbit_prelaunch_errors.erl; ra, ra_log_wal.erl; OTP, the emulator's last words."""
+"""Source: RabbitMQ 3.10, rabbit_prelaunch_errors.erl; ra, ra_log_wal.erl (what recovery ends with where the log is
+damaged in its middle); OTP, the emulator's last words, and Mnesia's."""
 
 
 class RabbitmqWorkload(WorkloadOptions):
