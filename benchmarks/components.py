@@ -106,13 +106,13 @@ def section(rows: Sequence[Row]) -> str:
 
 
 def _line(row: Row) -> str:
-    memory = ", ".join(f"{name} {used / 2**20:.0f}" for name, used in row.memory.items())
+    memory = ", ".join(f"{name} {used / 2**20:.0f}" for name, used in row.memory.items()) + " MB"
     if len(row.memory) > 3:
-        memory = f"{statistics.mean(row.memory.values()) / 2**20:.0f} on average"
+        memory = f"{statistics.mean(row.memory.values()) / 2**20:.0f} MB on average"
     gone = f"{statistics.median(row.gone):.1f} ({min(row.gone):.1f} to {max(row.gone):.1f})"
     return (
         f"| {row.system.topology} | {row.nodes} | {row.first:.1f} | {row.up:.1f} | {row.again:.2f} | {row.down:.1f} "
-        f"| {gone} | {row.whole:.1f} | {memory} MB |"
+        f"| {gone} | {row.whole:.1f} | {memory} |"
     )
 
 
