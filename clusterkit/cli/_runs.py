@@ -10,6 +10,7 @@ import click
 
 from clusterkit import paths
 from clusterkit.cli.console import is_terminal
+from clusterkit.errors import UsageError
 from clusterkit.model.files import find_file
 
 _COLOURS = {"VALID": "green", "INVALID": "red", "UNKNOWN": "yellow"}
@@ -28,6 +29,24 @@ def runs_folder(file: Path | None, cluster: str | None) -> Path:
     found = find_file(file, Path.cwd())
     topology, _ = read_topology(found, folder=Path.cwd(), environ=os.environ)
     return paths.state(found, topology.name) / "runs"
+
+
+def run_folder(run: str | None, file: Path | None, cluster: str | None) -> Path:
+    """The folder `run`, or the run of that name, or the latest. With a folder that is there, no topology is needed.
+
+    Links are followed: `latest` is another run tomorrow. Raises: UsageError where there is none.
+    """
+    from clusterkit.report import runs
+
+    if run is not None and Path(run).is_dir():
+        return Path(run).resolve()
+    folder = runs_folder(file, cluster)
+    if run is not None:
+        return (folder / run).resolve()
+    found = runs(folder)
+    if not found:
+        raise UsageError(f"there is no run yet in {shown(folder)}", mend="clusterkit chaos-test makes one")
+    return found[-1].folder
 
 
 def shown(path: Path) -> str:

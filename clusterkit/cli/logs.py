@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from clusterkit.cli._complete import runs as complete_runs
 from clusterkit.cli._complete import targets as complete_targets
 from clusterkit.cli.console import is_terminal
 from clusterkit.cli.context import Cluster, name_option, open_cluster
@@ -20,6 +21,7 @@ from clusterkit.cli.options import format_option
 from clusterkit.errors import EXIT_INTERRUPTED, EXIT_OK, UsageError
 
 if TYPE_CHECKING:
+    from clusterkit.cli._logs_of_run import LogsOfRun
     from clusterkit.components.base import LogFormat
     from clusterkit.logs.entry import LogEntry
     from clusterkit.logs.own import OwnStep
@@ -50,6 +52,7 @@ _OWN = "clusterkit"
 @click.option("--level", type=click.Choice(_LEVELS), help="Only this level and worse. No level counts as info.")
 @click.option("--zone", "zones", multiple=True, metavar="ZONE", help="Only nodes of this zone (may be repeated).")
 @click.option("--archive", "archived", is_flag=True, help="Read the archive: the last life of a cluster taken down.")
+@click.option("--run", "run", metavar="RUN", shell_complete=complete_runs, help="Read what a chaos test kept; latest.")
 @click.option("--own/--no-own", default=True, help="With clusterkit's own steps among the lines, or without.")
 @click.option("--utc", is_flag=True, help="Times in UTC, not in the zone of this machine.")
 @click.option("--no-color", is_flag=True, help="No colours, on a terminal either.")
@@ -71,6 +74,7 @@ def command(
     level: str | None,
     zones: tuple[str, ...],
     archived: bool,
+    run: str | None,
     own: bool,
     utc: bool,
     no_color: bool,
@@ -88,43 +92,66 @@ def command(
     clusterkit logs --archive --format json | jq .text
     clusterkit logs --errors
     clusterkit logs --around 'kill registry-1' --window 3s
+    clusterkit logs --run latest --errors
     """
-    for target in targets:
-        if target.endswith((".yml", ".yaml")):
-            raise UsageError(f'"{target}" is a file, not a node', mend=f"name it so: clusterkit logs --file {target}")
-    if follow and (until or archived):
-        raise UsageError(f"--follow has no end, so {'--until' if until else '--archive'} makes no sense with it")
-    if errors and (follow or tail is not None):
-        raise UsageError(
-            f"--errors counts what there is, so {'--follow' if follow else '--tail'} makes no sense with it"
-        )
+    _refuse_senseless(targets, follow=follow, until=until, archived=archived, errors=errors, tail=tail, run=run)
     level = level or ("error" if errors else None)
     wanted = _filter(since, until, tail, grep, ignore_case=ignore_case, level=level, utc=utc)
     if trace is not None:
         from clusterkit.logs.query import trace_pattern
 
         wanted = replace(wanted, trace=trace_pattern(trace))
-    opened = open_cluster(file, cluster)
-    steps = "debug" if around else level  # faults are steps of level debug
-    scope = _scope(opened, targets, zones, own=own, archived=archived, follow=follow, level=steps)
-    if around is not None or window is not None:
-        wanted = _around(scope, wanted, around, window, is_bounded=bool(since or until or follow))
     if output == "text" and not _has_colour(no_color=no_color):
         wanted = replace(wanted, with_level=False)
-    write = _json if output == "json" else _text(scope, no_color=no_color, utc=utc)
+    span = _Around(around, window, is_bounded=bool(since or until or follow))
+    if run is not None:
+        of_run = _of_run(run, file, cluster)
+        names = [candidate.name for candidate in of_run.candidates]
+        entries = of_run.entries(targets, zones, span.within(wanted, lambda: of_run.steps), own=own)
+    else:
+        opened = open_cluster(file, cluster)
+        steps = "debug" if around else level  # faults are steps of level debug
+        scope = _scope(opened, targets, zones, own=own, archived=archived, follow=follow, level=steps)
+        names = [record.name for record in _nodes(scope)]
+        entries = _entries(opened, scope, span.within(wanted, _steps(scope)), archived=archived, follow=follow)
+    text = None if output == "json" else _text(names, no_color=no_color, utc=utc)
     try:
-        with closing(_entries(opened, scope, wanted, archived=archived, follow=follow)) as entries:
+        with closing(entries):
             if errors:
-                _write_groups(entries, None if output == "json" else _text(scope, no_color=no_color, utc=utc))
+                _write_groups(entries, text)
                 return EXIT_OK
             for entry in entries:
-                sys.stdout.write(write(entry))
+                sys.stdout.write(text(entry) if text else _json(entry))
                 if follow:
                     sys.stdout.flush()
             sys.stdout.flush()
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED  # the usual end of --follow: nothing to say about it
     return EXIT_OK
+
+
+def _refuse_senseless(
+    targets: tuple[str, ...],
+    *,
+    follow: bool,
+    until: str | None,
+    archived: bool,
+    errors: bool,
+    tail: int | None,
+    run: str | None,
+) -> None:
+    """Raises: UsageError for what does not go together."""
+    for target in targets:
+        if target.endswith((".yml", ".yaml")):
+            raise UsageError(f'"{target}" is a file, not a node', mend=f"name it so: clusterkit logs --file {target}")
+    if follow and (until or archived):
+        raise UsageError(f"--follow has no end, so {'--until' if until else '--archive'} makes no sense with it")
+    if errors and (follow or tail is not None):
+        other = "--follow" if follow else "--tail"
+        raise UsageError(f"--errors counts what there is, so {other} makes no sense with it")
+    if run is not None and (follow or archived):
+        other = "--follow" if follow else "--archive"
+        raise UsageError(f"--run is of the past, so {other} makes no sense with it")
 
 
 def _filter(
@@ -159,22 +186,48 @@ def _filter(
     )
 
 
-def _around(scope: Scope, wanted: Filter, words: str | None, window: str | None, *, is_bounded: bool) -> Filter:
-    from clusterkit.logs.around import around
-    from clusterkit.logs.own import of_life, read_own
-    from clusterkit.units import Duration
+@dataclass(frozen=True)
+class _Around:
+    """--around and --window, as they were given."""
 
-    if words is None:
-        raise UsageError("--window says how much of --around", mend="name a fault: --around 'kill registry-1'")
-    if is_bounded:
-        raise UsageError("--around says from when to when, so --since, --until and --follow make no sense with it")
-    try:
-        margin_ns = round(Duration.parse(window or "5s").seconds * 1e9)
-    except ValueError as error:
-        raise UsageError(f"--window: {error}") from error
-    steps = read_own(scope.folders[0])
-    found = around(of_life(steps, scope.record.born) if scope.record else steps, words)
-    return replace(wanted, since_ns=found.begin_ns - margin_ns, until_ns=found.end_ns + margin_ns)
+    words: str | None
+    window: str | None
+    is_bounded: bool
+
+    def within(self, wanted: Filter, steps: Callable[[], Sequence[OwnStep]]) -> Filter:
+        """Raises: UsageError where nothing in `steps` fits, or the options do not fit together."""
+        from clusterkit.logs.around import around
+        from clusterkit.units import Duration
+
+        if self.words is None:
+            if self.window is not None:
+                raise UsageError("--window says how much of --around", mend="name a fault: --around 'kill registry-1'")
+            return wanted
+        if self.is_bounded:
+            raise UsageError("--around says from when to when, so --since, --until and --follow make no sense with it")
+        try:
+            margin_ns = round(Duration.parse(self.window or "5s").seconds * 1e9)
+        except ValueError as error:
+            raise UsageError(f"--window: {error}") from error
+        found = around(steps(), self.words)
+        return replace(wanted, since_ns=found.begin_ns - margin_ns, until_ns=found.end_ns + margin_ns)
+
+
+def _steps(scope: Scope) -> Callable[[], Sequence[OwnStep]]:
+    def read() -> Sequence[OwnStep]:
+        from clusterkit.logs.own import of_life, read_own
+
+        steps = read_own(scope.folders[0])
+        return of_life(steps, scope.record.born) if scope.record else steps
+
+    return read
+
+
+def _of_run(run: str, file: Path | None, cluster: str | None) -> LogsOfRun:
+    from clusterkit.cli._logs_of_run import read_logs_of_run
+    from clusterkit.cli._runs import run_folder
+
+    return read_logs_of_run(run_folder(run, file, cluster))
 
 
 def _write_groups(entries: Generator[LogEntry, None, None], text: Text | None) -> None:
@@ -295,11 +348,15 @@ def _json(entry: LogEntry) -> str:
     return as_json(entry)
 
 
-def _text(scope: Scope, *, no_color: bool, utc: bool) -> Text:
+def _nodes(scope: Scope) -> list[NodeRecord]:
     from clusterkit.logs.query import nodes_of
+
+    return [record for record in nodes_of(scope) if scope.nodes(record)]
+
+
+def _text(names: Sequence[str], *, no_color: bool, utc: bool) -> Text:
     from clusterkit.logs.text import Text
 
-    names = [record.name for record in nodes_of(scope) if scope.nodes(record)]
     return Text([*names, _OWN], has_colour=_has_colour(no_color=no_color), utc=utc)
 
 

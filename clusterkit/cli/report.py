@@ -9,7 +9,7 @@ import click
 from clusterkit.cli._complete import runs
 from clusterkit.cli.context import name_option
 from clusterkit.cli.options import file_option
-from clusterkit.errors import EXIT_OK, EXIT_UNHEALTHY, EXIT_UNKNOWN, UsageError
+from clusterkit.errors import EXIT_OK, EXIT_UNHEALTHY, EXIT_UNKNOWN
 
 _EXITS = {"valid": EXIT_OK, "invalid": EXIT_UNHEALTHY, "unknown": EXIT_UNKNOWN}
 
@@ -31,27 +31,11 @@ def command(run: str | None, file: Path | None, cluster: str | None, is_opened: 
     clusterkit report downloads/run-of-ci
     """
     from clusterkit import report
-    from clusterkit.cli._runs import coloured, shown
+    from clusterkit.cli._runs import coloured, run_folder, shown
 
-    folder = _folder(run, file, cluster)
+    folder = run_folder(run, file, cluster)
     told = report.write(folder)
     click.echo(coloured(report.summary(Path(shown(folder)))))
     if is_opened:
         click.launch(str((folder / "report.html").resolve()))
     return _EXITS[told.verdict]
-
-
-def _folder(run: str | None, file: Path | None, cluster: str | None) -> Path:
-    """With a folder that is there, no topology is needed. Links are followed: `latest` is another run tomorrow."""
-    from clusterkit.cli._runs import runs_folder, shown
-    from clusterkit.report import runs
-
-    if run is not None and Path(run).is_dir():
-        return Path(run).resolve()
-    folder = runs_folder(file, cluster)
-    if run is not None:
-        return (folder / run).resolve()
-    found = runs(folder)
-    if not found:
-        raise UsageError(f"there is no run yet in {shown(folder)}", mend="clusterkit chaos-test makes one")
-    return found[-1].folder

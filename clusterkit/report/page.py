@@ -14,6 +14,7 @@ from typing import Any
 
 from clusterkit.errors import ClusterkitError
 from clusterkit.history.history import Call
+from clusterkit.logs.kept import read_kept
 from clusterkit.report.figure import figure
 from clusterkit.report.run import Run
 
@@ -78,11 +79,11 @@ def _places(run: Run) -> list[dict[str, Any]]:
 
 def _put_lines(run: Run, places: Sequence[dict[str, Any]], started_ns: int) -> None:
     """The nearest lines; `left_out` counts the others of that time."""
-    for entry in run.logs():
-        at = (entry["time_ns"] - started_ns) / 1e9
+    for entry in read_kept(run.folder):
+        at = (entry.time_ns - started_ns) / 1e9
         for place in places:
             if place["from_s"] <= at <= place["to_s"]:
-                place["lines"].append({"at": at, **entry})
+                place["lines"].append({"at": at, "node": entry.node, "level": entry.level, "text": entry.text})
     for place in places:
         middle = (place["from_s"] + place["to_s"]) / 2
         nearest = sorted(place["lines"], key=lambda line: abs(line["at"] - middle))[:_MOST_LINES]

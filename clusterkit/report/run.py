@@ -19,8 +19,6 @@ NOT_ENDED = "the run did not come to its end"
 OUTAGE_S = 0.25
 """A shorter time without an ok is told by the length of it alone: clients just do not call more often."""
 
-_OF_A_LINE = frozenset(("time_ns", "node", "level", "text"))
-
 
 @dataclass(frozen=True)
 class FaultTold:
@@ -132,20 +130,6 @@ class Run:
     def gone(self) -> list[Gap]:
         """The outages: times without an ok while calls were tried."""
         return [gap for gap in gaps(self.calls()) if gap.seconds >= OUTAGE_S]
-
-    def logs(self) -> Iterator[Mapping[str, Any]]:
-        """The lines of all nodes, by time; none where they were not collected."""
-        path = self.folder / "logs.jsonl"
-        if not path.is_file():
-            return
-        with path.open(encoding="utf-8", errors="replace") as file:
-            for line in file:
-                try:
-                    entry = json.loads(line)
-                except ValueError:  # the last line of a run that was killed while it wrote
-                    continue
-                if isinstance(entry, dict) and entry.keys() >= _OF_A_LINE and isinstance(entry["time_ns"], int):
-                    yield entry
 
 
 def _own(fault: FaultTold, later: FaultTold | None) -> Mapping[str, Any]:

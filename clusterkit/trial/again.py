@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from clusterkit.history.codec import Stored, read_history
 from clusterkit.history.history import History
 from clusterkit.history.op import NEMESIS, PEEK
 from clusterkit.logs.entry import LogEntry
+from clusterkit.logs.kept import read_kept
 from clusterkit.logs.never import find
 from clusterkit.workloads.judge import Judged, expect_of, judge_run, workload_of
 
@@ -62,21 +63,4 @@ def judge_again(folder: Path) -> tuple[Stored, Judged]:
             mend="name its history and a model: clusterkit check PATH/history.jsonl --model set",
         ) from error
     stored = read_history(folder, frozenset({*workload.mix, *workload.calls, *workload.needed, PEEK}))
-    return stored, judge_run(
-        stored.history, workload, expect, (judge_logs(_stored_logs(folder), never, stored.history),)
-    )
-
-
-def _stored_logs(folder: Path) -> Iterator[LogEntry]:
-    """None where they were not collected; a last line that a killed run left half written is passed by."""
-    path = folder / "logs.jsonl"
-    if not path.is_file():
-        return
-    with path.open(encoding="utf-8", errors="replace") as file:
-        for seq, line in enumerate(file):
-            if not line.endswith("\n"):
-                return
-            one = json.loads(line)
-            yield LogEntry(
-                one["time_ns"], one["node"], one["component"], "", "stdout", one["level"], one["text"], "", seq
-            )
+    return stored, judge_run(stored.history, workload, expect, (judge_logs(read_kept(folder), never, stored.history),))

@@ -6,14 +6,13 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from clusterkit.errors import UsageError
-from clusterkit.logs.entry import LogEntry
 
 FORMAT = 1
 RUNS = "runs"
@@ -55,22 +54,6 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     fresh = path.with_name(f".{path.name}")
     fresh.write_text(json.dumps(content, indent=2, ensure_ascii=False, default=str) + "\n", encoding="utf-8")
     fresh.replace(path)
-
-
-def keep_logs(path: Path, entries: Iterable[LogEntry]) -> Iterator[LogEntry]:
-    """Writes one line of JSON for each entry, and hands it on."""
-    with path.open("w", encoding="utf-8", errors="replace") as file:
-        for entry in entries:
-            line = {
-                "time": datetime.fromtimestamp(entry.time_ns / 1e9, UTC).isoformat(),
-                "time_ns": entry.time_ns,
-                "node": entry.node,
-                "component": entry.component,
-                "level": entry.level,
-                "text": entry.text,
-            }
-            file.write(json.dumps(line, ensure_ascii=False) + "\n")
-            yield entry
 
 
 def copy_topology(folder: Path, file: Path) -> None:

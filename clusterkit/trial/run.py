@@ -30,12 +30,13 @@ from clusterkit.errors import ClusterkitError, NodeUnreachable, NotReady
 from clusterkit.health import view
 from clusterkit.history.codec import FILE_NAME, Recorder
 from clusterkit.history.op import NEMESIS, OpType
+from clusterkit.logs.kept import keep
 from clusterkit.logs.query import Filter, Scope, read
 from clusterkit.model.topology import Topology
 from clusterkit.plan import Plan
 from clusterkit.release import __version__
 from clusterkit.trial.again import judge_logs
-from clusterkit.trial.folder import FORMAT, copy_topology, keep_logs, new_folder, write_json
+from clusterkit.trial.folder import FORMAT, copy_topology, new_folder, write_json
 from clusterkit.trial.observe import Observer, with_needs
 from clusterkit.workloads.base import Expect, Invocation, WorkloadSpec
 from clusterkit.workloads.interpreter import Bench, Clients, Session, peek_everywhere, read_everything, with_timeout
@@ -267,7 +268,7 @@ class _Run:
         scope = Scope(ground.topology.name, self._record, (ground.site.state,), lambda kind: ground.registry[kind].log)
         wanted = Filter(since_ns=self._started_ns)
         patterns = {name: self._never(name) for name in ground.plan.components}
-        entries = keep_logs(self._folder / "logs.jsonl", read(ground.site.provider, scope, wanted))
+        entries = keep(self._folder, read(ground.site.provider, scope, wanted))
         return judge_logs(entries, patterns, self._recorder.history)
 
     def _report(self) -> None:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from clusterkit.logs.entry import LogEntry
-from clusterkit.trial.folder import copy_topology, keep_logs, new_folder, write_json
+from clusterkit.trial.folder import copy_topology, new_folder, write_json
 
 STARTED_NS = 1_795_445_662_000_000_000
 
@@ -25,15 +24,6 @@ def test_json_is_written_whole(tmp_path: Path) -> None:
     write_json(tmp_path / "run.json", {"a": "ü"})
     assert json.loads((tmp_path / "run.json").read_text(encoding="utf-8")) == {"a": "ü"}
     assert [path.name for path in tmp_path.iterdir()] == ["run.json"]
-
-
-def test_log_entries_are_kept_and_handed_on(tmp_path: Path) -> None:
-    entry = LogEntry(STARTED_NS, "kv-1", "kv", "a", "stdout", "info", "two\nlines \ud800", "id", 0)
-    assert list(keep_logs(tmp_path / "logs.jsonl", [entry])) == [entry]
-    (line,) = (tmp_path / "logs.jsonl").read_text(encoding="utf-8").splitlines()
-    kept = json.loads(line)
-    assert (kept["time_ns"], kept["node"], kept["level"]) == (STARTED_NS, "kv-1", "info")
-    assert kept["text"].startswith("two\nlines ")
 
 
 def test_a_topology_that_is_gone_stops_nobody(tmp_path: Path) -> None:
