@@ -146,7 +146,8 @@ class Cluster:
         read, registry = read_topology(file, folder=folder, environ=os.environ)
         read = replace(read, name=f"{read.name}-{suffix}" if suffix else read.name)
         provider = DockerProvider()
-        site = Site(provider, Journal(), paths.state(read.file, read.name))
+        limit = read.logging.limit
+        site = Site(provider, Journal(), paths.state(read.file, read.name), limit.bytes if limit else None)
         site.journal.listen(file_listener(site.state))
         if log is not None:
             site.journal.listen(log)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from clusterkit.check_topology.components import Found, Reading, as_mapping, read_component
 from clusterkit.check_topology.findings import NAME_RULE, Findings
-from clusterkit.check_topology.keys import COMMON, TOP
+from clusterkit.check_topology.keys import COMMON, LOGGING, TOP
 from clusterkit.check_topology.references import (
     check_dependencies,
     check_filled,
@@ -27,14 +27,16 @@ from clusterkit.errors import TopologyError, UsageError
 from clusterkit.model.files import DEFAULT_FILES, find_file
 from clusterkit.model.load import Document, load
 from clusterkit.model.select import RESERVED
-from clusterkit.model.topology import DEFAULT_ZONES, Key, Raw, Topology
+from clusterkit.model.topology import DEFAULT_ZONES, Key, Logging, Raw, Topology
 from clusterkit.model.words import did_you_mean, shown
+from clusterkit.units import Size
 
 if TYPE_CHECKING:
     from clusterkit.check_topology.chaos import Ground
 
 __all__ = ["DEFAULT_FILES", "find_file", "read_scenario", "read_topology"]
 
+LEAST_ARCHIVE = Size(2**20)
 _LATER_PROVIDERS = ("vagrant", "ssh")
 
 
@@ -87,6 +89,7 @@ def check(
     check_ports(findings, found)
     check_fit(findings, found)
     must_be_tried = check_templates(findings, found)
+    logging = _logging(findings, top)
     scenarios, links = _chaos(findings, top, found, folder)
     if findings.problems:
         raise TopologyError(findings.sorted())
@@ -94,7 +97,7 @@ def check(
         name=name,
         components={name: one.spec for name, one in found.items() if one.spec is not None},
         zones=zones,
-        logging=_raw(top, "logging"),
+        logging=logging,
         scenarios=scenarios,
         links=links,
         plugins=plugins,
@@ -158,8 +161,21 @@ def _ground(topology: Topology, registry: Registry) -> Ground:
     return Ground(topology.components, kinds, topology.file.resolve().parent)
 
 
-def _raw(top: Mapping[str, Any], word: str) -> Raw | None:
-    return Raw((word,), top[word]) if top.get(word) is not None else None
+def _logging(findings: Findings, top: Mapping[str, Any]) -> Logging:
+    if top.get("logging") is None:
+        return Logging()
+    key: Key = ("logging",)
+    body = findings.mapping(key, top["logging"], "logging: {limit: 1GB}") or {}
+    for word in body:
+        if word not in LOGGING:
+            findings.unknown_key((*key, word), LOGGING, "logging")
+    limit = None
+    if body.get("limit") is not None:
+        place = (*key, "limit")
+        limit = findings.quantity(place, body["limit"], Size.parse)
+        if limit is not None and limit.bytes < LEAST_ARCHIVE.bytes:
+            findings.wrong(place, body["limit"], f"be {LEAST_ARCHIVE} or more", "write limit: 1GB")
+    return Logging(limit, Raw((*key, "ship"), body["ship"]) if body.get("ship") is not None else None)
 
 
 def _plugins(findings: Findings, top: Mapping[str, Any], registry: Registry, folder: Path) -> tuple[str, ...]:

@@ -10,10 +10,15 @@ TOP: Mapping[str, str] = {
     "provider": "What makes the nodes: docker.",
     "defaults": "Common keys for every component that does not say otherwise.",
     "components": "The components by name; each becomes three nodes, NAME-1 to NAME-3.",
-    "logging": "Where log lines are sent beside the archive.",
+    "logging": "How much of the logs is kept, and where lines are sent.",
     "chaos": "Scenarios that break the cluster on purpose.",
     "links": "Latency, loss and bandwidth between zones, as long as the cluster is up.",
     "plugins": "Modules or Python files that bring further kinds.",
+}
+
+LOGGING: Mapping[str, str] = {
+    "limit": "The most that the archived logs may take: 1GB; the oldest go first. No limit if not given.",
+    "ship": "Where lines are to be sent. Read, but not acted on yet.",
 }
 
 COMMON: Mapping[str, str] = {

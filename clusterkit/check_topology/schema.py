@@ -18,7 +18,7 @@ from clusterkit.chaos.registry import faults
 from clusterkit.chaos.scenario import DEFAULT_TIME
 from clusterkit.check_topology.chaos import LINK, SCENARIO, TIMES
 from clusterkit.check_topology.components import MOST_REPLICAS
-from clusterkit.check_topology.keys import COMMON, TOP
+from clusterkit.check_topology.keys import COMMON, LOGGING, TOP
 from clusterkit.check_topology.options import descriptions
 from clusterkit.check_topology.promises import EXPECT, WORKLOAD
 from clusterkit.components.registry import Registry
@@ -95,7 +95,15 @@ def json_schema(registry: Registry | None = None) -> dict[str, Any]:
                 "description": TOP["defaults"],
             },
             "components": components,
-            "logging": {"description": TOP["logging"]},
+            "logging": {
+                "type": ["object", "null"],
+                "properties": {
+                    "limit": {"type": ["string", "null"], "examples": ["1GB"], "description": LOGGING["limit"]},
+                    "ship": {"description": LOGGING["ship"]},
+                },
+                "additionalProperties": False,
+                "description": TOP["logging"],
+            },
             "chaos": {
                 "type": ["object", "null"],
                 "properties": {

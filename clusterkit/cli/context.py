@@ -58,7 +58,8 @@ class Cluster:
     def site(self) -> Site:
         from clusterkit.cluster import Site
 
-        return Site(self.provider, self.journal, self.state)
+        limit = self.topology_read[0].logging.limit if self.topology_read is not None else None
+        return Site(self.provider, self.journal, self.state, limit.bytes if limit else None)
 
     @property
     def topology(self) -> Topology:

@@ -38,8 +38,8 @@ def command(file: Path | None, output: str) -> int:
             raise
         click.echo(json.dumps({"file": _named(found), "valid": False, "problems": [*map(_problem, error.problems)]}))
         return EXIT_USAGE
-    if topology.logging is not None:
-        click.echo("note: logging is read, but not acted on yet", err=True)
+    if topology.logging.ship is not None:
+        click.echo("note: logging.ship is read, but not acted on yet", err=True)
     if output == "json":
         click.echo(json.dumps({"file": _named(found), "valid": True, **_summary(topology)}))
     else:

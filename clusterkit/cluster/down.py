@@ -32,7 +32,9 @@ def down(site: Site, cluster: str, *, keep_data: bool = False) -> Gone:
     With the engine's last cluster its agent goes too.
     """
     with locks.held(site.provider.engine, cluster):
-        return take_down(site, cluster, keep_data=keep_data)
+        gone = take_down(site, cluster, keep_data=keep_data)
+        site.trim_archive()
+        return gone
 
 
 def take_down(site: Site, cluster: str, *, keep_data: bool = False) -> Gone:

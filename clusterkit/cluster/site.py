@@ -17,7 +17,7 @@ from clusterkit.components.base import Member, Running
 from clusterkit.errors import ClusterkitError, NotReady
 from clusterkit.health import ready, view
 from clusterkit.journal import Journal
-from clusterkit.logs.archive import archive
+from clusterkit.logs.archive import archive, trim
 from clusterkit.node import State
 from clusterkit.plan import Plan
 from clusterkit.providers.base import ClusterRecord, LiveNode, NodeRecord
@@ -32,11 +32,24 @@ _LONGEST_LINE = 200
 
 @dataclass(frozen=True)
 class Site:
-    """What every step needs: the engine, who listens, and the folder beside the topology."""
+    """What every step needs: the engine, who listens, and the folder beside the topology.
+
+    `archive_limit`: bytes that archived logs may take, None: no limit, or no topology says it.
+    """
 
     provider: DockerProvider
     journal: Journal
     state: Path
+    archive_limit: int | None = None
+
+    def trim_archive(self) -> None:
+        """Removes the oldest archived logs, as far as there are more than the limit."""
+        if self.archive_limit is None:
+            return
+        files, size = trim(self.state, self.archive_limit)
+        if files:
+            of = "the oldest" if files == 1 else f"the {files} oldest"
+            self.journal.say(f"removed {of} of the archived logs ({size / 2**20:.1f} MB): more than logging.limit")
 
 
 def wait_healthy(

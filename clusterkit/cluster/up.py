@@ -115,13 +115,15 @@ def up(
         if record is None:
             _warn_of_old_name(site, topology)
         try:
-            return _converge(site, topology, registry, record, wish, wait_timeout)
+            outcome = _converge(site, topology, registry, record, wish, wait_timeout)
         except BaseException as error:
             if isinstance(error, NotReady):
                 _name_faults(site, topology.name, error)
             if not retain and (record is None or not record.nodes):
                 _undo(site, topology.name, error, keep_data=record is not None)
             raise
+        site.trim_archive()
+        return outcome
 
 
 def compare(site: Site, topology: Topology, registry: Registry, wish: Wish = Wish()) -> Comparison:

@@ -10,6 +10,7 @@ the same file again, with what has come since.
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import json
 import os
@@ -85,6 +86,29 @@ def archive(provider: Provider, records: Sequence[NodeRecord], folder: Path, jou
 def fallback(cluster: str) -> Path:
     """The folder that stands in where the one beside the topology cannot be written."""
     return paths.cache() / "logs" / cluster
+
+
+def trim(folder: Path, most_bytes: int) -> tuple[int, int]:
+    """Removes the oldest archived logs below the cluster's folder until the rest takes no more; how many, and bytes.
+
+    The youngest file stays, however large. What cannot be removed is left.
+    """
+    found = []
+    for path in (folder / "logs").glob(f"*/*{_SUFFIX}"):
+        with contextlib.suppress(FileNotFoundError):
+            seen = path.stat()
+            found.append((seen.st_mtime_ns, seen.st_size, path))
+    found.sort()
+    total, files, removed = sum(size for _, size, _ in found), 0, 0
+    for _, size, path in found[:-1]:
+        if total <= most_bytes:
+            break
+        with contextlib.suppress(OSError):
+            path.unlink()
+            total, files, removed = total - size, files + 1, removed + size
+        with contextlib.suppress(OSError):  # there are others in it
+            path.parent.rmdir()
+    return files, removed
 
 
 def _archive_one(provider: Provider, record: NodeRecord, folder: Path, journal: Journal) -> int:

@@ -28,6 +28,14 @@ class Raw:
 
 
 @dataclass(frozen=True)
+class Logging:
+    """`limit`: the most that archived logs may take, None: no limit. `ship`: where lines are to be sent."""
+
+    limit: Size | None = None
+    ship: Raw | None = None
+
+
+@dataclass(frozen=True)
 class Mount:
     """A folder or file of this machine (absolute, resolved against the topology's folder) inside a node."""
 
@@ -88,7 +96,7 @@ class Topology:
     components: Mapping[str, ComponentSpec]
     zones: tuple[str, ...] = DEFAULT_ZONES
     provider: str = "docker"
-    logging: Raw | None = None
+    logging: Logging = Logging()
     scenarios: Mapping[str, Any] = field(default_factory=dict)
     links: tuple[Any, ...] = ()
     plugins: tuple[str, ...] = ()

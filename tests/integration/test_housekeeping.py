@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import secrets
 import subprocess
 import sys
 import tarfile
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -137,3 +139,23 @@ def test_a_shell_completes_what_is_there(folder: Folder) -> None:
     assert _completed(folder, "up", "a") == []
     script = folder.run("completion", "bash").stdout
     subprocess.run(["bash", "-n"], input=script, text=True, check=True)
+
+
+def test_archived_logs_keep_to_their_limit(folder: Folder) -> None:
+    many = "head -c 2000000 /dev/urandom | base64 -w 120; echo done; exec sleep 1000"
+    folder.write(
+        "logging: {limit: 3MB}\n"
+        f"components: {{writer: {{kind: service, replicas: 1, command: [sh, -c, {json.dumps(many)}]}}}}\n"
+    )
+    kept = folder.path / ".clusterkit" / folder.name / "logs"
+    lives = []
+    for _ in range(2):
+        folder.run("up")
+        while "done" not in folder.run("logs", "--tail", "1").stdout:
+            time.sleep(0.2)
+        said = folder.run("down").stderr
+        lives.append({path.name for path in kept.iterdir()})
+    assert "removed the oldest of the archived logs" in said
+    assert [len(names) for names in lives] == [1, 1]
+    assert lives[0] != lives[1]
+    assert folder.run("logs", "--archive", "--tail", "1", "--no-own").stdout.endswith("done\n")

@@ -204,8 +204,9 @@ def test_numbers_keep_their_text_where_text_is_wanted(folder: Path, registry: Re
 
 def test_parts_of_other_packages_are_kept_raw(folder: Path, registry: Registry) -> None:
     topology = read(folder, "components: {store: }\nlogging: {ship: [1]}\nlinks:\nx-mine: [anything]", registry)
-    assert topology.logging is not None
-    assert topology.logging.value == {"ship": [1]}
+    assert topology.logging.ship is not None
+    assert topology.logging.ship.value == [1]
+    assert topology.logging.limit is None
     assert topology.links == ()
 
 

@@ -31,10 +31,10 @@ def test_a_valid_topology(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_another_file(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (folder / "one.yml").write_text("name: one\ncomponents: {redis: {replicas: 1}}\nlogging: {a: 1}\n")
+    (folder / "one.yml").write_text("name: one\ncomponents: {redis: {replicas: 1}}\nlogging: {ship: 1, limit: 2MB}\n")
     code, out, err = run(capsys, "validate", "-f", "one.yml")
     assert (code, out) == (0, "one.yml: valid, 1 component, 1 node\n")
-    assert err == "note: logging is read, but not acted on yet\n"
+    assert err == "note: logging.ship is read, but not acted on yet\n"
 
 
 def test_problems_go_to_stderr(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
