@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
@@ -28,6 +29,10 @@ T = TypeVar("T")
 WORKERS = 16
 LAST_LINES = 8
 _LONGEST_LINE = 200
+_LINES_OF_AN_END = 400
+"""In so many last lines the reason of an end is looked for: a crash report is long."""
+_MOST_STARTS = 2
+"""So often a node is started again."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +103,7 @@ class Look:
         self._site, self._stop, self._members = site, stop or Event(), members
         self._only = only or [member.name for member in members or wanted.groups[component].members]
         self._asked = -self.EVERY
+        self._starts: dict[str, int] = {}
         self._record: ClusterRecord | None = None
 
     def __call__(self) -> Running:
@@ -108,12 +114,30 @@ class Look:
             self._asked = SYSTEM.monotonic()
             nodes = self._record.nodes if self._record else ()
             ended = [node for node in nodes if node.name in self._only and node.state is State.EXITED]
+            ended = [node for node in ended if not self._began_again(node)]
             if ended:
                 raise NotReady(
                     f"{self.component} is not healthy: the main process of {_names(ended)} ended",
                     unready={node.name: why_down(node) for node in ended},
                 )
         return view.running(self.wanted, self._site.provider, self._record, self.component, members=self._members)
+
+    def _began_again(self, node: NodeRecord) -> bool:
+        """Whether its start failed by the system's own race, and was made again."""
+        pattern = self.wanted.components[self.component].begins_again
+        if not pattern or self._starts.get(node.name, 0) == _MOST_STARTS:
+            return False
+        lines = deque(self._site.provider.logs(node), maxlen=_LINES_OF_AN_END)
+        if not any(re.search(pattern, line.text) for line in lines):
+            return False
+        self._starts[node.name] = self._starts.get(node.name, 0) + 1
+        self._site.journal.say(
+            f"{node.name} ended while others started too, as {self.component} may; it is started again",
+            level="warning",
+            node=node.name,
+        )
+        self._site.provider.node(node).start()
+        return True
 
 
 def retire(site: Site, node: NodeRecord, *, data: bool, graceful: bool = True) -> int:

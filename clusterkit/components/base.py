@@ -392,6 +392,8 @@ class Component:
     drivers      kind of workload -> "module:Class" of the Driver that speaks it; imported when needed
     workload     what a `workload:` on this component may say beside what all workloads say
     discover     how clients find the member to talk to
+    begins_again what the last lines say of a start that failed by the system's own race with others that start: it is
+                 made again; a regular expression, "" where there is none
     never        what no log line of it may say; a function where the options add to it
     build        the Dockerfile that a component's options name, None otherwise
     packages     packages that a component's options name, installed beside the role's own
@@ -435,6 +437,7 @@ class Component:
     replicas: Literal["any", "odd"] = "any"
     log: LogFormat = LogFormat()
     never: tuple[Never, ...] | Callable[[Any], tuple[Never, ...]] = ()
+    begins_again: str = ""
     stop_signal: str = "TERM"
 
     @property

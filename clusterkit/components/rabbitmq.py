@@ -400,6 +400,7 @@ COMPONENT = Component(
     needs_quorum=True,
     membership=Membership(admit=admit, settle=settle, release=release, counts=counted),
     replicas="odd",
+    begins_again=r"incompatible_feature_flags,\{badrpc.*badmap",
     never=NEVER,
     log=LogFormat(words={"notice": "info", "alert": "critical", "emergency": "critical"}),
 )
